@@ -1,0 +1,1 @@
+"""The HTTP side of the premise server: FastAPI routes, retrieval and search."""

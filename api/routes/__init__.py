@@ -1,0 +1,1 @@
+"""Route files: each translates one protocol to the core and back."""
