@@ -1,0 +1,61 @@
+"""The named failures of the premise server.
+
+They know no HTTP: `api/errors.py` holds the one table that turns them into statuses.  Every text says what to do.
+"""
+
+
+class PremiseServerError(Exception):
+    """Base of every error that the server raises on purpose; its text is shown to whoever caused it."""
+
+
+class SettingsError(PremiseServerError):
+    """A setting has an unusable value; the text names the environment variable."""
+
+
+class CorpusError(PremiseServerError):
+    """The corpus files, or embeddings that should fit them, cannot be used."""
+
+
+class ArtifactError(PremiseServerError):
+    """A corpus, model or embeddings file could not be found or fetched."""
+
+
+class ModelError(PremiseServerError):
+    """The model folder cannot be loaded or asks for something that this worker does not do."""
+
+
+class NotReadyError(PremiseServerError):
+    """A part that the request needs (Redis, a live worker, the corpus) is away: try again later."""
+
+
+class OverloadedError(PremiseServerError):
+    """The queue is as deep as its limits allow: try again after `retry_after_seconds`."""
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DeadlineExceededError(PremiseServerError):
+    """The embeddings did not arrive within the request's deadline; what did arrive stays cached."""
+
+
+class InvalidRequestError(PremiseServerError):
+    """The request's content cannot be used; the caller can mend it."""
+
+
+class PayloadTooLargeError(PremiseServerError):
+    """The request's body is larger than the server reads."""
+
+
+class TextRejectedError(PremiseServerError):
+    """The model cannot embed one of the request's texts; `key` is the text's cache key."""
+
+    def __init__(self, key: str, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+        self.kind = kind
+
+
+class ChildFailedError(PremiseServerError):
+    """A process of the local server ended in a way that another start would not mend."""

@@ -1,0 +1,64 @@
+"""Logging of every process: one line an event on standard error, readable or JSON, never a text of a user."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import orjson
+
+from shared.settings import Settings
+
+STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class ReadableFormatter(logging.Formatter):
+    """`time level name: message` with the extra fields behind it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line (more only for a traceback)."""
+        line = (
+            f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {record.levelname:<7} {record.getMessage()}"
+        )
+        fields = " ".join(f"{name}={value}" for name, value in _extra_fields(record).items())
+        line = f"{line} {fields}" if fields else line
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record with its extra fields beside the standard ones."""
+        entry: dict[str, Any] = {
+            "time": record.created,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_extra_fields(record),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(entry, default=str).decode()
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Send every logger of the process to standard error in the chosen format."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else ReadableFormatter())
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
+    for chatty in (
+        "httpx",
+        "httpcore",
+        "celery.worker.strategy",
+        "celery.app.trace",
+        "kombu",
+        "huggingface_hub",
+        "filelock",
+    ):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _extra_fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in STANDARD_FIELDS}

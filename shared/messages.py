@@ -1,0 +1,114 @@
+"""What travels between API and worker: jobs, completions, heartbeats.  JSON only; nothing is ever unpickled."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from typing import Any, Self
+
+import orjson
+
+EMBED_TASK = "premises.embed"
+
+
+class Priority(IntEnum):
+    """Class of a job and its broker priority (0 is served first)."""
+
+    STATE = 0
+    BULK = 3
+    CORPUS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedJob:
+    """One Celery task: embed `texts` in `namespace`, cache the vectors, say so on `reply_channel`."""
+
+    job_id: str
+    namespace: str
+    priority: Priority
+    texts: list[str]
+    reply_channel: str
+    deadline: float
+    """Epoch seconds after which nobody waits any more."""
+    request_id: str = ""
+    cache_ttl_seconds: int = 0
+    """TTL of the vectors in seconds; 0: the worker's own setting."""
+    lease: str = ""
+    """Member of the admission ZSET that lives as long as somebody waits; empty: always wanted."""
+
+    def to_wire(self) -> dict[str, Any]:
+        """The task's keyword arguments, JSON types only."""
+        return asdict(self)
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+        """Rebuild a job; fields that a newer sender added are ignored."""
+        known = {name: wire[name] for name in cls.__slots__ if name in wire}
+        return cls(**{**known, "priority": Priority(wire["priority"])})
+
+    @property
+    def queue(self) -> str:
+        """Broker queue of this job: corpus building has one of its own, so that it can be paused alone."""
+        return queue_name(self.namespace, self.priority)
+
+
+def queue_name(namespace: str, priority: Priority) -> str:
+    """Broker queue for a namespace and class of work."""
+    return f"{'corpus' if priority is Priority.CORPUS else 'embed'}.{namespace}"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedText:
+    """One text of a job that the model could not embed."""
+
+    key: str
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobDone:
+    """Completion of a job: every vector not listed in `failed` is in the cache (unless it was evicted since)."""
+
+    job_id: str
+    failed: list[FailedText] = field(default_factory=list)
+
+    def to_bytes(self) -> bytes:
+        """The message as published."""
+        return orjson.dumps(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Parse a published message."""
+        wire = orjson.loads(data)
+        return cls(wire["job_id"], [FailedText(**failed) for failed in wire["failed"]])
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What a live worker says of itself every few seconds."""
+
+    worker_id: str
+    model: str
+    namespace: str
+    dimension: int
+    max_tokens: int
+    """Longest text in tokens; longer ones are truncated."""
+    device: str
+    dtype: str
+    cache_dtype: str
+    tokens_per_byte: float
+    tokens_per_second: float
+    held_jobs: list[str]
+    started_at: float
+    texts_embedded: int = 0
+    model_revision: str = ""
+
+    def to_bytes(self) -> bytes:
+        """The heartbeat as stored in Redis."""
+        return orjson.dumps(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Parse a stored heartbeat; unknown fields of newer workers are ignored."""
+        wire = orjson.loads(data)
+        return cls(**{name: wire[name] for name in cls.__slots__ if name in wire})

@@ -1,0 +1,67 @@
+"""Redis clients with bounded waits, and the names of the keys that are not vectors."""
+
+import redis
+import redis.asyncio
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError
+from redis.retry import Retry
+
+RedisError = redis.RedisError
+
+AWAY = (redis.ConnectionError, redis.TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError)
+"""What Redis answers, or fails to, while it is down, loading, full or a replica: as if it were away."""
+
+WORKERS_KEY = "premises:workers"
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+SOCKET_TIMEOUT_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 2.0
+PAUSES_IN_TWO_MINUTES = 65
+
+
+def leases_key(namespace: str, priority: int) -> str:
+    """Sorted set of the admission leases of one class of work: `job:tokens` scored by expiry."""
+    return f"premises:leases:{namespace}:{priority}"
+
+
+def heartbeat_key(worker_id: str) -> str:
+    """Where a worker's latest heartbeat is kept."""
+    return f"premises:worker:{worker_id}"
+
+
+def reply_channel(replica_id: str) -> str:
+    """Pub/sub channel on which one API process hears of finished jobs."""
+    return f"premises:done:{replica_id}"
+
+
+def patient_redis(url: str) -> redis.Redis:
+    """A blocking client that retries for two minutes: what it writes must not be lost to a Redis restart."""
+    retry = Retry(
+        ExponentialBackoff(cap=LONGEST_PAUSE_SECONDS, base=0.05), PAUSES_IN_TWO_MINUTES, supported_errors=AWAY
+    )
+    return redis.Redis.from_url(
+        url,
+        retry=retry,
+        retry_on_error=list(AWAY),
+        socket_timeout=SOCKET_TIMEOUT_SECONDS,
+        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        health_check_interval=10,
+    )
+
+
+def prompt_redis(url: str) -> redis.Redis:
+    """A blocking client that gives up within seconds."""
+    return redis.Redis.from_url(
+        url, socket_timeout=SOCKET_TIMEOUT_SECONDS, socket_connect_timeout=CONNECT_TIMEOUT_SECONDS, retry=None
+    )
+
+
+def async_redis(url: str) -> redis.asyncio.Redis:
+    """An asyncio client that gives up within seconds, so that a request hears 503 rather than nothing."""
+    return redis.asyncio.Redis.from_url(
+        url,
+        socket_timeout=SOCKET_TIMEOUT_SECONDS,
+        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        health_check_interval=10,
+        max_connections=64,
+    )

@@ -1,0 +1,108 @@
+"""The one settings object: read from the environment once, checked, frozen.
+
+Names that operators of hanwenzhu/lean-premise-server know keep their meaning; new ones carry their unit.
+"""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import SettingsError
+
+RETIRED_VARIABLES = (
+    "EMBED_SERVICE_MAX_CONCURRENT_INPUTS",
+    "EMBED_SERVICE_TIMEOUT",
+    "EMBED_SERVICE_URL",
+    "LRU_CACHE_SIZE",
+    "MAX_CLIENT_BATCH_SIZE",
+    "MAX_CONCURRENT_REQUESTS",
+    "TEI_VERSION",
+)
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Every setting of the API, the worker and the commands; the field `max_k` is the variable `MAX_K`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    # Where it listens
+    host: str = Field("127.0.0.1", description="address that the API listens on")
+    port: int = Field(8000, ge=1, le=65535, description="port that the API listens on")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="broker, cache and notifications")
+
+    # What is served
+    data: str = Field("", description="corpus: a folder, a premises.tar.gz, or `demo`; empty: the hub's DATA_REPO")
+    data_repo: str = Field("l3lab/lean-premises", description="hub data set with premises.tar.gz and embeddings/")
+    data_revision: str = Field("", description="revision of DATA_REPO, for example v4.32.0")
+    data_dir: Path = Field(Path(".state"), description="folder for downloads, snapshots and computed embeddings")
+    embeddings: str = Field("", description="path of a .npy with the corpus embeddings; empty: hub, else computed")
+    model_id: str = Field("demo", description="hub model, local folder, or `demo` (all-MiniLM-L6-v2 as packaged)")
+    model_revision: str = Field("", description="revision of MODEL_ID on the hub; names the hub's embeddings file too")
+    corpus_on_broken_line: Literal["stop", "skip-rest"] = Field(
+        "stop", description="stop: a broken line ends the start; skip-rest: drop the rest of that file"
+    )
+
+    # Limits of a request
+    max_new_premises: int = Field(2048, ge=0, description="new premises of a request that are looked at")
+    max_k: PositiveInt = Field(1024, description="largest k; larger ones are clamped")
+    max_states: PositiveInt = Field(64, description="states of one request")
+    max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="largest request body")
+    retrieve_timeout_seconds: PositiveSeconds = Field(
+        120.0, description="deadline of a request; lean-lsp-mcp gives up after 10"
+    )
+
+    # The worker
+    dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="what the model computes in")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what the model runs on")
+    max_batch_tokens: PositiveInt | None = Field(
+        None, description="tokens of one batch, padding included; unset: by device"
+    )
+    worker_concurrency: PositiveInt = Field(64, description="jobs that one worker holds at a time")
+    worker_threads: int = Field(0, ge=0, description="CPU threads of the model; 0: all cores")
+
+    # Cache and queue
+    cache_dtype: Literal["float32", "float16"] = Field("float32", description="what cached vectors are stored in")
+    cache_ttl_seconds: PositiveInt = Field(7 * 24 * 3600, description="how long a vector stays cached")
+    visibility_timeout_seconds: PositiveSeconds = Field(
+        60.0, description="after this a lost worker's jobs are given to another"
+    )
+    heartbeat_seconds: PositiveSeconds = Field(2.0, description="how often a worker reports")
+    heartbeat_ttl_seconds: PositiveSeconds = Field(10.0, description="after this silence a worker counts as gone")
+    max_queued_state_tokens: PositiveInt = Field(
+        200_000, description="estimated tokens of waiting states beyond which new ones get 429"
+    )
+    max_queued_bulk_tokens: PositiveInt = Field(
+        2_000_000, description="estimated tokens of waiting premises beyond which new ones get 429"
+    )
+
+    # Logs
+    log_format: Literal["readable", "json"] = Field("readable", description="readable for people, json for collectors")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
+
+
+def load_settings() -> Settings:
+    """Read the environment; an unusable value raises `SettingsError` naming the variable."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise SettingsError(_describe(error)) from None
+    _warn_of_retired_variables()
+    return settings
+
+
+def _describe(error: ValidationError) -> str:
+    faults = error.errors(include_url=False, include_input=True)
+    return " ".join(f"{str(f['loc'][0]).upper()}={f['input']!r} cannot be used: {f['msg']}." for f in faults)
+
+
+def _warn_of_retired_variables() -> None:
+    for name in RETIRED_VARIABLES:
+        if os.environ.get(name):
+            warnings.warn(f"{name} no longer means anything and is ignored; see docs/migration.md.", stacklevel=3)
