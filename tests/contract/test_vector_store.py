@@ -1,0 +1,100 @@
+"""The fake vector store and the one on Redis keep the same promises."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redis
+
+from shared.embedding_cache import CachedVector, VectorCodec
+from shared.messages import EmbedJob, FailedText, JobDone, Priority
+from shared.redis_client import leases_key
+from tests.embedding_fakes import DIMENSION, FakeVectorStore
+from tests.processes import running_redis
+from worker.vector_store import RedisVectorStore, VectorStore
+
+JOB = EmbedJob("job-1", "fake", Priority.BULK, ["one"], "channel", deadline=0.0, lease="job-1:7")
+
+
+class Stores:
+    """One store and the ways in which a test looks behind it."""
+
+    def __init__(self, store: VectorStore, client: redis.Redis | None) -> None:
+        self.store = store
+        self.client = client
+
+    def take_lease(self, job: EmbedJob) -> None:
+        if isinstance(self.store, FakeVectorStore):
+            self.store.leases.add(job.lease)
+        elif self.client is not None:
+            self.client.zadd(leases_key(job.namespace, job.priority), {job.lease: 1e12})
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(params=["fake", "redis"])
+def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
+    if request.param == "fake":
+        yield Stores(FakeVectorStore(), None)
+        return
+    with redis.Redis.from_url(request.getfixturevalue("redis_url")) as client:
+        client.flushall()
+        yield Stores(RedisVectorStore(client, VectorCodec("fake", DIMENSION)), client)
+
+
+def entry(seed: int) -> CachedVector:
+    return CachedVector(np.random.default_rng(seed).standard_normal(DIMENSION).astype(np.float32), seed)
+
+
+def test_what_was_stored_is_fetched_and_the_rest_is_left_out(stores: Stores) -> None:
+    stores.store.store({"a": entry(1), "b": entry(2)}, 60)
+    fetched = stores.store.fetch(["a", "missing", "b"])
+    assert set(fetched) == {"a", "b"}
+    np.testing.assert_array_equal(fetched["b"].vector, entry(2).vector)
+    assert fetched["b"].tokens == 2
+
+
+def test_fetching_nothing_is_nothing(stores: Stores) -> None:
+    assert stores.store.fetch([]) == {}
+
+
+def test_storing_nothing_is_allowed(stores: Stores) -> None:
+    stores.store.store({}, 60)
+    assert stores.store.fetch(["a"]) == {}
+
+
+def test_finishing_stores_and_releases_the_lease(stores: Stores) -> None:
+    stores.take_lease(JOB)
+    assert stores.store.is_wanted(JOB)
+    stores.store.finish(JOB, {"a": entry(1)}, 60, JobDone("job-1"))
+    assert set(stores.store.fetch(["a"])) == {"a"}
+    assert not stores.store.is_wanted(JOB)
+
+
+def test_a_job_without_a_lease_is_always_wanted(stores: Stores) -> None:
+    assert stores.store.is_wanted(EmbedJob("other", "fake", Priority.CORPUS, [], "channel", 0.0))
+
+
+def test_redis_keys_expire(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        codec = VectorCodec("expiring", DIMENSION)
+        RedisVectorStore(client, codec).store({"a": entry(1)}, 60)
+        remaining = client.ttl(codec.redis_key("a"))
+        assert isinstance(remaining, int)
+        assert 0 < remaining <= 60
+
+
+def test_the_replica_is_told_after_the_vectors_are_there(redis_url: str, tmp_path: Path) -> None:
+    with redis.Redis.from_url(redis_url) as client, client.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.subscribe("channel")
+        store = RedisVectorStore(client, VectorCodec("told", DIMENSION))
+        done = JobDone("job-1", [FailedText("b", "model_error", "no")])
+        store.finish(JOB, {"a": entry(1)}, 60, done)
+        messages = [message for _ in range(3) if (message := subscription.get_message(timeout=5))]
+        assert [JobDone.from_bytes(message["data"]) for message in messages] == [done]
+        assert set(store.fetch(["a"])) == {"a"}

@@ -1,0 +1,113 @@
+"""Doubles of what we own: an encoder that needs no weights, a vector store in memory, a clock that is set by hand."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.embedding_cache import CachedVector, Vector
+from shared.messages import EmbedJob, JobDone
+
+DIMENSION = 8
+
+
+def fake_vector(token_ids: NDArray[np.int32]) -> Vector:
+    """A unit vector that depends on the token ids alone."""
+    seed = int.from_bytes(hashlib.sha256(token_ids.tobytes()).digest()[:8], "little")
+    vector = np.random.default_rng(seed).standard_normal(DIMENSION).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+@dataclass
+class FakeEncoder:
+    """One token a byte.  Texts that contain `poison` make it raise; `gate` holds batches back until it is set."""
+
+    poison: str = "poison"
+    gate: threading.Event = field(default_factory=threading.Event)
+    batches: list[list[int]] = field(default_factory=list)
+    entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    namespace: str = "fake"
+    dimension: int = DIMENSION
+    max_tokens: int = 512
+    memory_tokens: int = 1_000_000
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        if any("untokenizable" in text for text in texts):
+            raise ValueError("no tokens for this text")
+        return [np.frombuffer(text.encode(), np.uint8)[: self.max_tokens].astype(np.int32) for text in texts]
+
+    def embed(self, batch: Sequence[NDArray[np.int32]]) -> Vector:
+        self.entered.release()
+        self.gate.wait(30)
+        self.batches.append([len(token_ids) for token_ids in batch])
+        if self.cost_tokens([len(token_ids) for token_ids in batch]) > self.memory_tokens:
+            raise MemoryError
+        if any(self.poison.encode() in token_ids.astype(np.uint8).tobytes() for token_ids in batch):
+            raise RuntimeError("poisoned batch")
+        return np.stack([fake_vector(token_ids) for token_ids in batch])
+
+    def cost_tokens(self, lengths: Sequence[int]) -> int:
+        return max(lengths) * len(lengths)
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        return isinstance(error, MemoryError)
+
+    def warm_up(self) -> float:
+        return 1_000_000.0
+
+
+@dataclass
+class FakeVectorStore:
+    """`worker.vector_store.VectorStore` in a dictionary."""
+
+    entries: dict[str, CachedVector] = field(default_factory=dict)
+    told: list[tuple[str, JobDone]] = field(default_factory=list)
+    leases: set[str] = field(default_factory=set)
+    ttls: set[int] = field(default_factory=set)
+
+    def fetch(self, keys: Sequence[str]) -> dict[str, CachedVector]:
+        return {key: self.entries[key] for key in keys if key in self.entries}
+
+    def store(self, entries: Mapping[str, CachedVector], ttl_seconds: int) -> None:
+        self.entries.update(entries)
+        self.ttls.add(ttl_seconds)
+
+    def finish(self, job: EmbedJob, entries: Mapping[str, CachedVector], ttl_seconds: int, done: JobDone) -> None:
+        self.store(entries, ttl_seconds)
+        self.leases.discard(job.lease)
+        self.told.append((job.reply_channel, done))
+
+    def is_wanted(self, job: EmbedJob) -> bool:
+        return not job.lease or job.lease in self.leases
+
+
+@dataclass
+class HandClock:
+    """A clock that stands still until it is moved."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for a condition with a deadline; fails when it does not come true."""
+    deadline = threading.Event()
+    timer = threading.Timer(seconds, deadline.set)
+    timer.start()
+    pause = threading.Event()
+    try:
+        while not condition():
+            assert not deadline.is_set(), f"did not happen within {seconds} seconds"
+            pause.wait(0.01)
+    finally:
+        timer.cancel()

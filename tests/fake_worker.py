@@ -1,0 +1,37 @@
+"""A real Celery worker with an encoder that needs no weights: `python -m tests.fake_worker`.
+
+While the file named by FAKE_WORKER_GATE exists, batches wait.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.embedding_cache import Vector
+from shared.log_setup import set_up_logging
+from shared.settings import load_settings
+from tests.embedding_fakes import FakeEncoder
+from worker.consumer import consume
+
+
+@dataclass
+class GatedEncoder(FakeEncoder):
+    """Waits while the gate file exists."""
+
+    def embed(self, batch: Sequence[NDArray[np.int32]]) -> Vector:
+        gate, pause = Path(os.environ.get("FAKE_WORKER_GATE", "/nonexistent")), threading.Event()
+        while gate.exists():
+            pause.wait(0.01)
+        return super().embed(batch)
+
+
+if __name__ == "__main__":
+    settings = load_settings()
+    set_up_logging(settings)
+    sys.exit(consume(settings, GatedEncoder(), 1_000_000.0))

@@ -1,0 +1,197 @@
+"""The batching queue: priorities, merging, isolation of poison, ageing, closing."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from shared.embedding_cache import CachedVector
+from shared.messages import FailedText, Priority
+from tests.embedding_fakes import FakeEncoder, HandClock, fake_vector, wait_until
+from worker.batching_queue import BatchingQueue, Ticket, TokenIds
+from worker.throughput import Throughput
+
+
+def ids(text: str) -> TokenIds:
+    [token_ids] = FakeEncoder().tokenize([text])
+    return token_ids
+
+
+class QueueUnderTest:
+    def __init__(self, max_batch_tokens: int = 100) -> None:
+        self.encoder = FakeEncoder()
+        self.clock = HandClock()
+        throughput = Throughput(tokens_per_second=1e9, state_seconds=1.0)
+        self.queue = BatchingQueue(self.encoder, throughput, max_batch_tokens=max_batch_tokens, clock=self.clock)
+        self.thread = threading.Thread(target=self.queue.run)
+
+    def submit(self, *texts: str, priority: Priority = Priority.BULK) -> Ticket:
+        return self.queue.submit({text: ids(text) for text in texts}, priority)
+
+    def batch_sizes(self) -> list[int]:
+        return [len(batch) for batch in self.encoder.batches]
+
+
+def results_of(ticket: Ticket) -> dict[str, CachedVector | FailedText]:
+    results: dict[str, CachedVector | FailedText] = {}
+    while not ticket.complete:
+        results |= ticket.take_finished(10)
+    return results
+
+
+@pytest.fixture
+def tested() -> Iterator[QueueUnderTest]:
+    tested = QueueUnderTest()
+    yield tested
+    tested.encoder.gate.set()
+    tested.queue.close()
+    if tested.thread.ident is not None:
+        tested.thread.join(10)
+        assert not tested.thread.is_alive()
+
+
+def test_every_text_gets_its_own_vector(tested: QueueUnderTest) -> None:
+    ticket = tested.submit("a", "bb", "ccc")
+    tested.thread.start()
+    results = results_of(ticket)
+    assert set(results) == {"a", "bb", "ccc"}
+    for text, result in results.items():
+        assert isinstance(result, CachedVector)
+        np.testing.assert_array_equal(result.vector, fake_vector(ids(text)))
+        assert result.tokens == len(text)
+
+
+def test_a_batch_costs_no_more_than_its_limit_padding_included(tested: QueueUnderTest) -> None:
+    ticket = tested.submit(*(f"{number:040d}" for number in range(5)))
+    tested.thread.start()
+    results_of(ticket)
+    assert all(max(batch) * len(batch) <= 100 for batch in tested.encoder.batches)
+    assert tested.batch_sizes() == [2, 2, 1]
+
+
+def test_a_text_longer_than_the_limit_goes_alone(tested: QueueUnderTest) -> None:
+    ticket = tested.submit("x" * 300, "y")
+    tested.thread.start()
+    assert len(results_of(ticket)) == 2
+    assert tested.encoder.batches[0] == [300]
+
+
+def test_states_go_before_bulk_that_came_first(tested: QueueUnderTest) -> None:
+    bulk = tested.submit("b" * 60)
+    state = tested.submit("s" * 50, priority=Priority.STATE)
+    tested.thread.start()
+    results_of(bulk)
+    results_of(state)
+    assert tested.encoder.batches == [[50], [60]]
+
+
+def test_a_batch_of_states_is_not_filled_up_with_bulk(tested: QueueUnderTest) -> None:
+    bulk = tested.submit("b")
+    state = tested.submit("s", priority=Priority.STATE)
+    tested.thread.start()
+    results_of(bulk)
+    results_of(state)
+    assert tested.batch_sizes() == [1, 1]
+
+
+def test_texts_of_two_jobs_are_embedded_once(tested: QueueUnderTest) -> None:
+    first, second = tested.submit("same"), tested.submit("same", "other")
+    tested.thread.start()
+    assert set(results_of(first)) == {"same"}
+    assert set(results_of(second)) == {"same", "other"}
+    assert sum(tested.batch_sizes()) == 2
+
+
+def test_a_text_in_flight_is_not_embedded_again(tested: QueueUnderTest) -> None:
+    tested.encoder.gate.clear()
+    first = tested.submit("same")
+    tested.thread.start()
+    tested.encoder.entered.acquire(timeout=10)
+    second = tested.submit("same")
+    tested.encoder.gate.set()
+    assert set(results_of(first)) == set(results_of(second)) == {"same"}
+    assert tested.batch_sizes() == [1]
+
+
+def test_a_state_that_waits_as_bulk_is_taken_as_a_state(tested: QueueUnderTest) -> None:
+    tested.submit("b" * 70)
+    bulk = tested.submit("b" * 71, "shared text")
+    state = tested.submit("shared text", priority=Priority.STATE)
+    tested.thread.start()
+    results_of(state)
+    results_of(bulk)
+    assert tested.encoder.batches[0] == [len("shared text")]
+
+
+def test_old_bulk_gets_a_turn_among_endless_states(tested: QueueUnderTest) -> None:
+    bulk = tested.submit("b" * 60)
+    tested.clock.now += 6
+    states = [tested.submit(f"{number:060d}", priority=Priority.STATE) for number in range(8)]
+    tested.thread.start()
+    for ticket in [bulk, *states]:
+        results_of(ticket)
+    assert tested.queue.depth() == dict.fromkeys(Priority, 0)
+    assert tested.encoder.batches[0] == [60]
+    assert tested.batch_sizes() == [1] * 9
+
+
+def test_a_poisoned_text_fails_alone(tested: QueueUnderTest) -> None:
+    ticket = tested.submit("good one", "a poison", "good two", "good three")
+    tested.thread.start()
+    results = results_of(ticket)
+    failed = results.pop("a poison")
+    assert isinstance(failed, FailedText)
+    assert failed.kind == "model_error"
+    assert all(isinstance(result, CachedVector) for result in results.values())
+
+
+def test_out_of_memory_halves_the_batch_and_keeps_later_ones_small(tested: QueueUnderTest) -> None:
+    tested.encoder.memory_tokens = 30
+    ticket = tested.submit(*(f"{number:010d}" for number in range(20)))
+    tested.thread.start()
+    results = results_of(ticket)
+    assert len(results) == 20
+    assert all(isinstance(result, CachedVector) for result in results.values())
+    assert tested.batch_sizes()[-1] <= 3
+    assert sum(size > 3 for size in tested.batch_sizes()) <= 3
+
+
+def test_out_of_memory_on_a_text_alone_fails_that_text(tested: QueueUnderTest) -> None:
+    tested.encoder.memory_tokens = 30
+    ticket = tested.submit("x" * 40, "y" * 10)
+    tested.thread.start()
+    results = results_of(ticket)
+    failed = results["x" * 40]
+    assert isinstance(failed, FailedText)
+    assert failed.kind == "out_of_memory"
+    assert isinstance(results["y" * 10], CachedVector)
+
+
+def test_withdrawn_texts_are_not_embedded_unless_others_wait(tested: QueueUnderTest) -> None:
+    mine, others = tested.submit("mine", "ours"), tested.submit("ours")
+    assert tested.queue.withdraw(mine) == 2
+    tested.thread.start()
+    assert set(results_of(others)) == {"ours"}
+    assert mine.complete
+    assert sum(tested.batch_sizes()) == 1
+
+
+def test_closing_ends_the_batch_in_flight_and_wakes_everybody(tested: QueueUnderTest) -> None:
+    tested.encoder.gate.clear()
+    in_flight = tested.submit("in flight")
+    tested.thread.start()
+    tested.encoder.entered.acquire(timeout=10)
+    waiting = tested.submit("waiting")
+    tested.queue.close()
+    assert waiting.take_finished(10) == {}
+    assert waiting.closed
+    tested.encoder.gate.set()
+    wait_until(lambda: not tested.thread.is_alive())
+    assert set(in_flight.take_finished(10)) == {"in flight"}
+    assert not in_flight.closed
+
+
+def test_a_closed_queue_takes_nothing_more(tested: QueueUnderTest) -> None:
+    tested.queue.close()
+    assert tested.submit("late").closed

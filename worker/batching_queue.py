@@ -1,0 +1,273 @@
+"""The batching queue: one thread owns the model and forms batches over the texts of all waiting jobs.
+
+Jobs hand in texts and get a `Ticket`; identical texts of several jobs are embedded once.  States go first, bulk next,
+corpus building last; bulk older than 5 s and corpus older than 60 s take every fourth batch, so that nothing starves.
+"""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.embedding_cache import CachedVector, Vector
+from shared.messages import FailedText, Priority
+from worker.throughput import Throughput
+
+TokenIds = NDArray[np.int32]
+
+STARVES_AFTER_SECONDS = {Priority.BULK: 5.0, Priority.CORPUS: 60.0}
+TURN_OF_THE_STARVING = 4
+
+log = logging.getLogger(__name__)
+
+
+class BatchEncoder(Protocol):
+    """The model as the queue sees it."""
+
+    def embed(self, batch: Sequence[TokenIds]) -> Vector:
+        """Vectors of shape (len(batch), dimension) for one batch of token ids."""
+        ...
+
+    def cost_tokens(self, lengths: Sequence[int]) -> int:
+        """What a batch of these lengths costs in tokens, padding included."""
+        ...
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether a failed batch may succeed in halves."""
+        ...
+
+
+class Ticket:
+    """One job's claim on the queue: results arrive in it as batches finish."""
+
+    def __init__(self, keys: set[str]) -> None:
+        self._condition = threading.Condition()
+        self._waiting = keys
+        self._fresh: dict[str, CachedVector | FailedText] = {}
+        self._closed = False
+
+    def take_finished(self, timeout_seconds: float) -> dict[str, CachedVector | FailedText]:
+        """What finished since the last call; waits for at least one result, at most `timeout_seconds`."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._fresh or self._closed or not self._waiting, timeout_seconds)
+            fresh, self._fresh = self._fresh, {}
+            return fresh
+
+    @property
+    def complete(self) -> bool:
+        """Every result has been taken."""
+        with self._condition:
+            return not self._waiting and not self._fresh
+
+    @property
+    def closed(self) -> bool:
+        """The queue closed before every result was there."""
+        with self._condition:
+            return self._closed and bool(self._waiting)
+
+    def remaining(self) -> set[str]:
+        """Keys without a result yet."""
+        with self._condition:
+            return set(self._waiting)
+
+    def deliver(self, key: str, result: CachedVector | FailedText) -> None:
+        """Put a result in and wake the job."""
+        with self._condition:
+            if key in self._waiting:
+                self._waiting.remove(key)
+                self._fresh[key] = result
+                self._condition.notify_all()
+
+    def forget(self, key: str) -> None:
+        """Wait for this key no longer."""
+        with self._condition:
+            self._waiting.discard(key)
+            self._condition.notify_all()
+
+    def close(self) -> None:
+        """Wake the job although results are missing."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    key: str
+    token_ids: TokenIds
+    since: float
+    tickets: list[Ticket] = field(default_factory=list)
+
+
+class BatchingQueue:
+    """Texts waiting for the model.  `run` is the model thread's body; everything else may be called from any thread."""
+
+    def __init__(
+        self,
+        encoder: BatchEncoder,
+        throughput: Throughput,
+        *,
+        max_batch_tokens: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._encoder = encoder
+        self._throughput = throughput
+        self._max_batch_tokens = max_batch_tokens
+        self._clock = clock
+        self._condition = threading.Condition()
+        self._waiting: dict[Priority, OrderedDict[str, _Pending]] = {priority: OrderedDict() for priority in Priority}
+        self._in_flight: dict[str, _Pending] = {}
+        self._batches = 0
+        self._closed = False
+
+    def submit(self, texts: Mapping[str, TokenIds], priority: Priority) -> Ticket:
+        """Queue token ids by content hash, longest first so that neighbours in a batch are of a length."""
+        ticket = Ticket(set(texts))
+        with self._condition:
+            if self._closed:
+                ticket.close()
+                return ticket
+            for key in sorted(texts, key=lambda key: -len(texts[key])):
+                self._enqueue(key, texts[key], priority, ticket)
+            self._condition.notify()
+        return ticket
+
+    def withdraw(self, ticket: Ticket) -> int:
+        """Drop the texts of `ticket` that are in no batch yet (others may still wait for them); returns how many."""
+        with self._condition:
+            held = [
+                (waiting, key) for waiting in self._waiting.values() for key in ticket.remaining() if key in waiting
+            ]
+            for waiting, key in held:
+                ticket.forget(key)
+                pending = waiting[key]
+                pending.tickets = [other for other in pending.tickets if other is not ticket]
+                if not pending.tickets:
+                    del waiting[key]
+            return len(held)
+
+    def depth(self) -> dict[Priority, int]:
+        """Texts waiting, by class."""
+        with self._condition:
+            return {priority: len(waiting) for priority, waiting in self._waiting.items()}
+
+    def close(self) -> None:
+        """Take no more work; the batch in flight ends, every waiting ticket is woken without its results."""
+        with self._condition:
+            self._closed = True
+            for waiting in self._waiting.values():
+                for pending in waiting.values():
+                    for ticket in pending.tickets:
+                        ticket.close()
+                waiting.clear()
+            self._condition.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def run(self) -> None:
+        """Embed batch after batch until `close`."""
+        while picked := self._next_batch():
+            self._embed(*picked)
+
+    def _enqueue(self, key: str, token_ids: TokenIds, priority: Priority, ticket: Ticket) -> None:
+        pending = self._in_flight.get(key) or self._waiting_at_least_as_early(key, priority)
+        if pending is None:
+            pending = self._take_from_later_class(key, priority) or _Pending(key, token_ids, self._clock())
+            self._waiting[priority][key] = pending
+        pending.tickets.append(ticket)
+
+    def _waiting_at_least_as_early(self, key: str, priority: Priority) -> _Pending | None:
+        found = (waiting[key] for other, waiting in self._waiting.items() if other <= priority and key in waiting)
+        return next(found, None)
+
+    def _take_from_later_class(self, key: str, priority: Priority) -> _Pending | None:
+        found = (waiting.pop(key) for other, waiting in self._waiting.items() if other > priority and key in waiting)
+        return next(found, None)
+
+    def _next_batch(self) -> tuple[Priority, list[_Pending]] | None:
+        with self._condition:
+            self._condition.wait_for(lambda: self._closed or any(self._waiting.values()))
+            if self._closed:
+                return None
+            priority = self._next_priority()
+            batch = self._pick(priority, self._throughput.batch_limit_tokens(priority, self._max_batch_tokens))
+            self._in_flight = {pending.key: pending for pending in batch}
+            self._batches += 1
+            return priority, batch
+
+    def _next_priority(self) -> Priority:
+        if self._batches % TURN_OF_THE_STARVING == 0:
+            now = self._clock()
+            for priority, seconds in STARVES_AFTER_SECONDS.items():
+                oldest = next(iter(self._waiting[priority].values()), None)
+                if oldest is not None and now - oldest.since > seconds:
+                    return priority
+        return next(priority for priority in Priority if self._waiting[priority])
+
+    def _pick(self, priority: Priority, limit_tokens: int) -> list[_Pending]:
+        waiting = self._waiting[priority]
+        batch: list[_Pending] = []
+        lengths: list[int] = []
+        for pending in waiting.values():
+            lengths.append(len(pending.token_ids))
+            if batch and self._encoder.cost_tokens(lengths) > limit_tokens:
+                break
+            batch.append(pending)
+        for pending in batch:
+            del waiting[pending.key]
+        return batch
+
+    def _embed(self, priority: Priority, batch: list[_Pending]) -> None:
+        """Deliver a result for each text; a batch that fails is halved until the texts at fault stand alone."""
+        started = self._clock()
+        try:
+            vectors = self._encoder.embed([pending.token_ids for pending in batch])
+        except Exception as error:  # noqa: BLE001 - whatever one text makes the model raise must not reach its neighbours
+            self._divide(priority, batch, error)
+            return
+        cost_tokens = self._encoder.cost_tokens([len(pending.token_ids) for pending in batch])
+        self._throughput.record(priority, cost_tokens, len(batch), self._clock() - started)
+        for pending, vector in zip(batch, vectors, strict=True):
+            self._deliver(pending, _checked(pending, vector))
+
+    def _divide(self, priority: Priority, batch: list[_Pending], error: Exception) -> None:
+        out_of_memory = self._encoder.is_out_of_memory(error)
+        if len(batch) == 1:
+            log.error("the model failed on one text of %d tokens: %s", len(batch[0].token_ids), type(error).__name__)
+            self._deliver(batch[0], _failure(batch[0].key, out_of_memory=out_of_memory))
+            return
+        if out_of_memory:
+            cost_tokens = self._encoder.cost_tokens([len(pending.token_ids) for pending in batch])
+            self._max_batch_tokens = max(1, min(self._max_batch_tokens, cost_tokens // 2))
+        log.warning("a batch of %d texts failed (%s): halving it", len(batch), type(error).__name__)
+        middle = len(batch) // 2
+        self._embed(priority, batch[:middle])
+        self._embed(priority, batch[middle:])
+
+    def _deliver(self, pending: _Pending, result: CachedVector | FailedText) -> None:
+        with self._condition:
+            tickets, pending.tickets = pending.tickets, []
+            self._in_flight.pop(pending.key, None)
+        for ticket in tickets:
+            ticket.deliver(pending.key, result)
+
+
+def _failure(key: str, *, out_of_memory: bool) -> FailedText:
+    if out_of_memory:
+        return FailedText(key, "out_of_memory", "the model ran out of memory on this text alone")
+    return FailedText(key, "model_error", "the model failed on this text")
+
+
+def _checked(pending: _Pending, vector: Vector) -> CachedVector | FailedText:
+    if not np.isfinite(vector).all():
+        return FailedText(pending.key, "not_finite", "the model gave numbers that are not finite for this text")
+    return CachedVector(vector, len(pending.token_ids))

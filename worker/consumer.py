@@ -1,0 +1,156 @@
+"""Consumes jobs with a loaded encoder: wires queue, cache, heartbeat and Celery's own worker."""
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from celery.exceptions import SecurityWarning
+from celery.signals import worker_shutting_down
+
+from shared import celery_app
+from shared.embedding_cache import Vector, VectorCodec
+from shared.messages import Heartbeat, Priority, queue_name
+from shared.redis_client import patient_redis, prompt_redis
+from shared.settings import Settings
+from worker.batching import capped_batch_tokens
+from worker.batching_queue import BatchingQueue, TokenIds
+from worker.heartbeat import HeartbeatThread
+from worker.job_runner import JobRunner
+from worker.tasks import register_tasks
+from worker.throughput import Throughput
+from worker.vector_store import RedisVectorStore
+
+log = logging.getLogger("worker")
+
+
+class LoadedEncoder(Protocol):
+    """A model in memory, as the consumer uses it."""
+
+    @property
+    def namespace(self) -> str:
+        """Name of the space that its vectors live in."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text in tokens."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """What it runs on."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """What it computes in."""
+        ...
+
+    def tokenize(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Token ids of each text."""
+        ...
+
+    def embed(self, batch: Sequence[TokenIds]) -> Vector:
+        """Vectors of one batch."""
+        ...
+
+    def cost_tokens(self, lengths: Sequence[int]) -> int:
+        """What a batch costs, padding included."""
+        ...
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether a failed batch may succeed in halves."""
+        ...
+
+
+def consume(settings: Settings, encoder: LoadedEncoder, tokens_per_second: float) -> int:
+    """Wire the parts, consume jobs until a signal ends it; returns the exit code."""
+    max_batch_tokens, warning = capped_batch_tokens(settings.max_batch_tokens, encoder.device)
+    if warning:
+        log.warning(warning)
+    throughput = Throughput(tokens_per_second, state_seconds=128 / tokens_per_second)
+    queue = BatchingQueue(encoder, throughput, max_batch_tokens=max_batch_tokens)
+    codec = VectorCodec(encoder.namespace, encoder.dimension, settings.cache_dtype)
+    store = RedisVectorStore(patient_redis(settings.redis_url), codec)
+    runner = JobRunner(encoder, queue, store, settings.cache_ttl_seconds, settings.visibility_timeout_seconds)
+    model_thread = threading.Thread(target=run_or_die, args=(queue.run,), name="model", daemon=True)
+    heartbeat = HeartbeatThread(
+        prompt_redis(settings.redis_url),
+        heartbeat_source(settings, encoder, throughput, runner),
+        every_seconds=settings.heartbeat_seconds,
+        ttl_seconds=settings.heartbeat_ttl_seconds,
+    )
+    model_thread.start()
+    heartbeat.start()
+    exit_code = run_celery(settings, encoder, runner)
+    heartbeat.stop()
+    return exit_code
+
+
+def run_or_die(body: Callable[[], None]) -> None:
+    """A model thread that ends by an exception takes the process with it: a worker without one would hoard jobs."""
+    try:
+        body()
+    except BaseException:
+        log.critical("the model thread died; ending the worker", exc_info=True)
+        os._exit(1)
+
+
+def run_celery(settings: Settings, encoder: LoadedEncoder, runner: JobRunner) -> int:
+    """Celery's own worker on the queues of the encoder's namespace."""
+    warnings.simplefilter("ignore", SecurityWarning)  # it is about pickle; this app accepts JSON alone
+    app = celery_app.configure(settings)
+    register_tasks(app, runner)
+    worker_shutting_down.connect(lambda **_: close_soon(runner.queue), weak=False)
+    worker = app.Worker(
+        hostname=f"premises-{uuid.uuid4().hex[:8]}@{socket.gethostname()}",
+        queues=[queue_name(encoder.namespace, Priority.STATE), queue_name(encoder.namespace, Priority.CORPUS)],
+        pool="threads",
+        concurrency=settings.worker_concurrency,
+        loglevel=settings.log_level,
+        without_gossip=True,
+        without_mingle=True,
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def close_soon(queue: BatchingQueue) -> None:
+    """Close the queue outside the signal handler, which may have interrupted a holder of the queue's lock."""
+    threading.Thread(target=queue.close, name="close-queue", daemon=True).start()
+
+
+def heartbeat_source(
+    settings: Settings, encoder: LoadedEncoder, throughput: Throughput, runner: JobRunner
+) -> Callable[[], Heartbeat]:
+    """A function that describes this worker as it is now."""
+    worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    started_at = time.time()
+    return lambda: Heartbeat(
+        worker_id=worker_id,
+        model=settings.model_id,
+        model_revision=settings.model_revision,
+        namespace=encoder.namespace,
+        dimension=encoder.dimension,
+        max_tokens=encoder.max_tokens,
+        device=encoder.device,
+        dtype=encoder.dtype,
+        cache_dtype=settings.cache_dtype,
+        tokens_per_byte=runner.tokens_per_byte,
+        tokens_per_second=throughput.tokens_per_second,
+        held_jobs=runner.held_jobs(),
+        started_at=started_at,
+        texts_embedded=throughput.texts_embedded,
+    )

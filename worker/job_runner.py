@@ -1,0 +1,148 @@
+"""One embedding job from start to end, in plain Python: knows neither Celery nor Redis' protocol."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from shared.embedding_cache import CachedVector, text_key
+from shared.messages import EmbedJob, FailedText, JobDone
+from worker.batching_queue import BatchingQueue, Ticket, TokenIds
+from worker.vector_store import VectorStore
+
+WANTED_CHECK_SECONDS = 1.0
+HAND_BACK_MARGIN_SECONDS = 15.0
+FIRST_GUESS_TOKENS_PER_BYTE = 0.4
+WEIGHT_OF_THE_NEWEST = 0.05
+
+log = logging.getLogger(__name__)
+
+
+class Tokenizer(Protocol):
+    """The encoder's first half."""
+
+    def tokenize(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Token ids of each text, truncated to the model's limit."""
+        ...
+
+
+class JobReturned(Exception):  # noqa: N818 - not a failure: the job goes back to the broker
+    """The worker is closing: another one is to do the job."""
+
+
+class JobContinues(Exception):  # noqa: N818 - not a failure: the rest is published anew
+    """The job has been held as long as the broker allows; `rest` is to be published under the same id."""
+
+    def __init__(self, rest: EmbedJob) -> None:
+        super().__init__(f"job {rest.job_id}: {len(rest.texts)} texts left")
+        self.rest = rest
+
+
+@dataclass
+class JobRunner:
+    """Runs jobs of one namespace; `run` is called by many threads at once."""
+
+    tokenizer: Tokenizer
+    queue: BatchingQueue
+    store: VectorStore
+    cache_ttl_seconds: int
+    visibility_timeout_seconds: float
+    wall_clock: Callable[[], float] = time.time
+    dropped_jobs: int = 0
+    tokens_per_byte: float = FIRST_GUESS_TOKENS_PER_BYTE
+    """Moving average over the texts seen; the API estimates the cost of a request by it."""
+    _held: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def held_jobs(self) -> list[str]:
+        """Ids of the jobs that this worker is working on."""
+        with self._lock:
+            return sorted(self._held)
+
+    def run(self, job: EmbedJob) -> None:
+        """Embed what the cache lacks, write it, tell the replica.
+
+        Raises `JobReturned` when the worker closes and `JobContinues` when the visibility timeout comes near.
+        """
+        if not self._claim(job):
+            log.info("job %s is already held: acknowledged", job.job_id)
+            return
+        try:
+            self._run_claimed(job)
+        finally:
+            with self._lock:
+                self._held.discard(job.job_id)
+
+    def _claim(self, job: EmbedJob) -> bool:
+        with self._lock:
+            if job.job_id in self._held:
+                return False
+            self._held.add(job.job_id)
+            return True
+
+    def _run_claimed(self, job: EmbedJob) -> None:
+        if not self._is_wanted(job):
+            return
+        texts = {text_key(text): text for text in job.texts}
+        cached = self.store.fetch(list(texts))
+        missing = {key: text for key, text in texts.items() if key not in cached}
+        token_ids, failed = self._tokenize(missing)
+        ticket = self.queue.submit(token_ids, job.priority)
+        log.info(
+            "job %s request %s: %d texts, %d cached, %d to embed",
+            job.job_id, job.request_id or "-", len(texts), len(cached), len(token_ids),
+        )  # fmt: skip
+        self._await(job, ticket, texts, failed)
+
+    def _await(self, job: EmbedJob, ticket: Ticket, texts: Mapping[str, str], failed: list[FailedText]) -> None:
+        hand_back_at = self.wall_clock() + max(1.0, self.visibility_timeout_seconds - HAND_BACK_MARGIN_SECONDS)
+        ttl = job.cache_ttl_seconds or self.cache_ttl_seconds
+        while True:
+            results = ticket.take_finished(WANTED_CHECK_SECONDS)
+            failed += [result for result in results.values() if isinstance(result, FailedText)]
+            vectors = {key: result for key, result in results.items() if isinstance(result, CachedVector)}
+            if ticket.complete:
+                self.store.finish(job, vectors, ttl, JobDone(job.job_id, failed))
+                return
+            self.store.store(vectors, ttl)
+            if ticket.closed:
+                raise JobReturned(job.job_id)
+            if self.wall_clock() > hand_back_at:
+                unfinished = ticket.remaining() | {text.key for text in failed}
+                self.queue.withdraw(ticket)
+                raise JobContinues(replace(job, texts=[texts[key] for key in unfinished]))
+            if not results and not self._is_wanted(job):
+                self.queue.withdraw(ticket)  # what is in a batch already still ends in the cache
+
+    def _tokenize(self, missing: Mapping[str, str]) -> tuple[dict[str, TokenIds], list[FailedText]]:
+        try:
+            token_ids = dict(zip(missing, self.tokenizer.tokenize(list(missing.values())), strict=True))
+        except Exception:  # noqa: BLE001 - one text at fault must not fail its neighbours
+            return self._tokenize_one_by_one(missing)
+        self._note_density(missing, token_ids)
+        return token_ids, []
+
+    def _note_density(self, texts: Mapping[str, str], token_ids: Mapping[str, TokenIds]) -> None:
+        size_bytes = sum(len(text.encode()) for text in texts.values())
+        if size_bytes:
+            density = sum(map(len, token_ids.values())) / size_bytes
+            self.tokens_per_byte += WEIGHT_OF_THE_NEWEST * (density - self.tokens_per_byte)
+
+    def _tokenize_one_by_one(self, missing: Mapping[str, str]) -> tuple[dict[str, TokenIds], list[FailedText]]:
+        token_ids: dict[str, TokenIds] = {}
+        failed: list[FailedText] = []
+        for key, text in missing.items():
+            try:
+                [token_ids[key]] = self.tokenizer.tokenize([text])
+            except Exception as error:  # noqa: BLE001 - see above
+                failed.append(FailedText(key, "tokenizer_error", f"the tokenizer failed on this text: {error}"))
+        return token_ids, failed
+
+    def _is_wanted(self, job: EmbedJob) -> bool:
+        if self.wall_clock() <= job.deadline and self.store.is_wanted(job):
+            return True
+        self.dropped_jobs += 1
+        log.info("job %s: nobody waits for it any more: dropped", job.job_id)
+        return False

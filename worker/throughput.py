@@ -1,0 +1,46 @@
+"""What the model was seen to do per second, and how large a batch that allows."""
+
+import threading
+
+from shared.messages import Priority
+
+LONGEST_BULK_BATCH_SECONDS = 0.05
+STATE_TIMES_IN_A_BULK_BATCH = 3
+SMALLEST_BULK_BATCH_TOKENS = 256
+WEIGHT_OF_THE_NEWEST = 0.1
+
+
+class Throughput:
+    """Moving averages of the encoder's speed, fed by the model thread and read by the heartbeat."""
+
+    def __init__(self, tokens_per_second: float, state_seconds: float) -> None:
+        self._lock = threading.Lock()
+        self._tokens_per_second = tokens_per_second
+        self._state_seconds = state_seconds
+        self._texts = 0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Moving average over batches."""
+        return self._tokens_per_second
+
+    @property
+    def texts_embedded(self) -> int:
+        """Texts embedded since the start."""
+        return self._texts
+
+    def record(self, priority: Priority, tokens: int, texts: int, seconds: float) -> None:
+        """Note one batch."""
+        with self._lock:
+            self._texts += texts
+            if seconds > 0:
+                self._tokens_per_second += WEIGHT_OF_THE_NEWEST * (tokens / seconds - self._tokens_per_second)
+            if priority is Priority.STATE:
+                self._state_seconds += WEIGHT_OF_THE_NEWEST * (seconds / texts - self._state_seconds)
+
+    def batch_limit_tokens(self, priority: Priority, max_batch_tokens: int) -> int:
+        """Tokens of the next batch: a bulk batch in flight is the wait of the next state, so it is kept short."""
+        if priority is Priority.STATE:
+            return max_batch_tokens
+        seconds = min(LONGEST_BULK_BATCH_SECONDS, STATE_TIMES_IN_A_BULK_BATCH * self._state_seconds)
+        return min(max_batch_tokens, max(SMALLEST_BULK_BATCH_TOKENS, int(self._tokens_per_second * seconds)))

@@ -1,0 +1,71 @@
+"""The worker's side of the vector cache: look up before computing, write before telling."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import redis
+from redis.client import Pipeline
+
+from shared.embedding_cache import CachedVector, VectorCodec
+from shared.messages import EmbedJob, JobDone
+from shared.redis_client import leases_key
+
+
+class VectorStore(Protocol):
+    """What the job runner needs of Redis."""
+
+    def fetch(self, keys: Sequence[str]) -> dict[str, CachedVector]:
+        """Entries by content hash; misses are left out."""
+        ...
+
+    def store(self, entries: Mapping[str, CachedVector], ttl_seconds: int) -> None:
+        """Write entries that live `ttl_seconds`."""
+        ...
+
+    def finish(self, job: EmbedJob, entries: Mapping[str, CachedVector], ttl_seconds: int, done: JobDone) -> None:
+        """Write the last entries of a job, release its lease, then tell its replica: in this order."""
+        ...
+
+    def is_wanted(self, job: EmbedJob) -> bool:
+        """Whether somebody still waits for the job: its lease exists."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RedisVectorStore:
+    """`VectorStore` on Redis; the client is expected to retry, since a vector that is not written is lost work."""
+
+    client: redis.Redis
+    codec: VectorCodec
+
+    def fetch(self, keys: Sequence[str]) -> dict[str, CachedVector]:
+        """One MGET."""
+        if not keys:
+            return {}
+        values = self.client.mget([self.codec.redis_key(key) for key in keys])
+        return self.codec.decode_many(keys, values)
+
+    def store(self, entries: Mapping[str, CachedVector], ttl_seconds: int) -> None:
+        """One pipeline of SETs."""
+        if entries:
+            pipeline = self.client.pipeline(transaction=False)
+            self._queue_writes(pipeline, entries, ttl_seconds)
+            pipeline.execute()
+
+    def finish(self, job: EmbedJob, entries: Mapping[str, CachedVector], ttl_seconds: int, done: JobDone) -> None:
+        """SETs, ZREM and PUBLISH in one pipeline."""
+        pipeline = self.client.pipeline(transaction=False)
+        self._queue_writes(pipeline, entries, ttl_seconds)
+        if job.lease:
+            pipeline.zrem(leases_key(job.namespace, job.priority), job.lease)
+        pipeline.publish(job.reply_channel, done.to_bytes())
+        pipeline.execute()
+
+    def is_wanted(self, job: EmbedJob) -> bool:
+        """One ZSCORE; a job without a lease is always wanted."""
+        return not job.lease or self.client.zscore(leases_key(job.namespace, job.priority), job.lease) is not None
+
+    def _queue_writes(self, pipeline: Pipeline, entries: Mapping[str, CachedVector], ttl_seconds: int) -> None:
+        for key, entry in entries.items():
+            pipeline.set(self.codec.redis_key(key), self.codec.encode(entry), ex=ttl_seconds)
