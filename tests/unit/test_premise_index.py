@@ -1,0 +1,183 @@
+import threading
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from api.accessibility import Selection
+from api.premise_index import Hits, PremiseIndex
+from shared.errors import CorpusError, NotReadyError
+
+DIMENSION = 24
+Vectors = NDArray[np.float32]
+
+
+def unit_vectors(count: int, seed: int = 0) -> Vectors:
+    vectors = np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+def index_of(vectors: Vectors) -> PremiseIndex:
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    return PremiseIndex(index)
+
+
+def all_of(rows: int) -> Selection:
+    return Selection.of(np.ones(rows, dtype=np.bool_))
+
+
+def exhaustive(vectors: Vectors, query: Vectors, mask: NDArray[np.bool_], k: int) -> list[int]:
+    scores = np.where(mask, vectors.astype(np.float64) @ query.astype(np.float64), -np.inf)
+    best: list[int] = np.argsort(-scores, kind="stable")[: min(k, int(mask.sum()))].tolist()
+    return best
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 300), st.integers(1, 400), st.floats(0, 1), st.integers(0, 10**6))
+def test_a_search_is_the_exhaustive_search_of_what_is_selected(rows: int, k: int, share: float, seed: int) -> None:
+    vectors, queries = unit_vectors(rows, seed), unit_vectors(3, seed + 1)
+    mask = np.random.default_rng(seed).random(rows) < share
+    for query, hits in zip(queries, index_of(vectors).search(queries, Selection.of(mask), k), strict=True):
+        assert hits.rows.tolist() == exhaustive(vectors, query, mask, k)
+        assert np.allclose(hits.scores, vectors[hits.rows] @ query, atol=1e-6)
+        assert hits.scores.dtype == np.float32
+
+
+def test_equal_scores_come_in_row_order_at_the_last_place_too() -> None:
+    vectors = unit_vectors(400)
+    equal = np.array([7, 19, 20, 33, 150, 151, 152, 390])
+    vectors[equal] = vectors[7]
+    query = vectors[7:8]
+    for k in range(1, len(equal) + 1):
+        (hits,) = index_of(vectors).search(query, all_of(400), k)
+        assert hits.rows.tolist() == equal[:k].tolist()
+
+
+def test_ties_behind_better_rows_come_in_row_order_too() -> None:
+    tied, better = (
+        np.tile(np.eye(1, DIMENSION, 0, dtype=np.float32), (40, 1)),
+        np.eye(1, DIMENSION, 0, dtype=np.float32),
+    )
+    vectors = np.concatenate([tied, 2 * better, tied, 3 * better])
+    for k in range(1, 82):
+        (hits,) = index_of(vectors).search(better, all_of(82), k)
+        assert hits.rows.tolist() == [81, 40, *range(40), *range(41, 81)][:k]
+
+
+def test_more_than_there_is_gives_what_there_is() -> None:
+    vectors = unit_vectors(20)
+    (hits,) = index_of(vectors).search(vectors[:1], all_of(20), 10**30)
+    assert len(hits.rows) == 20
+
+
+@pytest.mark.parametrize("k", [0, -5])
+def test_no_places_give_no_hits(k: int) -> None:
+    vectors = unit_vectors(20)
+    (hits,) = index_of(vectors).search(vectors[:1], all_of(20), k)
+    assert (len(hits.scores), len(hits.rows)) == (0, 0)
+
+
+def test_an_empty_selection_gives_no_hits() -> None:
+    vectors = unit_vectors(20)
+    (hits,) = index_of(vectors).search(vectors[:1], Selection.of(np.zeros(20, dtype=np.bool_)), 5)
+    assert len(hits.rows) == 0
+
+
+def test_indexed_vectors_that_are_not_finite_are_never_found() -> None:
+    vectors = unit_vectors(20)
+    vectors[[3, 4]] = np.nan
+    (hits,) = index_of(vectors).search(vectors[:1], all_of(20), 20)
+    assert sorted(hits.rows.tolist()) == [row for row in range(20) if row not in {3, 4}]
+
+
+def test_no_queries_give_no_answers() -> None:
+    assert index_of(unit_vectors(20)).search(np.empty((0, DIMENSION), dtype=np.float32), all_of(20), 5) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_query_that_is_not_finite_is_the_model_s_fault(value: float) -> None:
+    query = unit_vectors(1)
+    query[0, 3] = value
+    index = index_of(unit_vectors(20))
+    with pytest.raises(NotReadyError, match="DTYPE"):
+        index.search(query, all_of(20), 5)
+    with pytest.raises(NotReadyError, match="DTYPE"):
+        index.score(unit_vectors(1), query)
+
+
+def test_vectors_of_another_length_are_refused() -> None:
+    with pytest.raises(CorpusError, match="24 numbers"):
+        index_of(unit_vectors(20)).search(np.ones((1, DIMENSION + 1), dtype=np.float32), all_of(20), 5)
+
+
+def test_a_selection_of_another_corpus_is_refused() -> None:
+    with pytest.raises(CorpusError, match="20 rows"):
+        index_of(unit_vectors(20)).search(unit_vectors(1), all_of(19), 5)
+
+
+def test_new_vectors_score_as_the_index_scores_its_own() -> None:
+    vectors, queries = unit_vectors(200), unit_vectors(3, seed=1)
+    index = index_of(vectors)
+    scores = index.score(queries, vectors)
+    assert scores.shape == (3, 200)
+    assert np.allclose(scores, queries @ vectors.T, atol=1e-6)
+    mask = np.random.default_rng(0).random(200) < 0.5
+    for row, hits in zip(scores, index.search(queries, Selection.of(mask), 200), strict=True):
+        assert np.array_equal(row[hits.rows], hits.scores)
+
+
+@pytest.mark.parametrize(("queries", "vectors"), [(0, 0), (0, 3), (2, 0)])
+def test_nothing_to_score_has_the_right_shape(queries: int, vectors: int) -> None:
+    assert index_of(unit_vectors(5)).score(unit_vectors(queries), unit_vectors(vectors)).shape == (queries, vectors)
+
+
+def test_a_file_is_mapped_and_searched_as_it_was_written(tmp_path: Path) -> None:
+    vectors = unit_vectors(100)
+    written = faiss.IndexFlatIP(DIMENSION)
+    written.add(vectors)
+    faiss.write_index(written, str(tmp_path / "index"))
+    index = PremiseIndex.open(tmp_path / "index")
+    assert (index.rows, index.dimension) == (100, DIMENSION)
+    (hits,) = index.search(vectors[42:43], all_of(100), 3)
+    assert hits.rows[0] == 42
+
+
+def test_a_file_that_is_missing_cut_short_or_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="missing or damaged"):
+        PremiseIndex.open(tmp_path / "missing")
+    (tmp_path / "other").write_bytes(b"this is no index at all")
+    with pytest.raises(CorpusError, match="missing or damaged"):
+        PremiseIndex.open(tmp_path / "other")
+    written = faiss.IndexFlatL2(DIMENSION)
+    written.add(unit_vectors(50))
+    faiss.write_index(written, str(tmp_path / "index"))
+    with pytest.raises(CorpusError, match="inner-product"):
+        PremiseIndex.open(tmp_path / "index")
+    whole = (tmp_path / "index").read_bytes()
+    (tmp_path / "index").write_bytes(whole[:-100])
+    with pytest.raises(CorpusError, match="missing or damaged"):
+        PremiseIndex.open(tmp_path / "index")
+
+
+def test_threads_search_one_index_each_over_its_own_selection() -> None:
+    vectors = unit_vectors(500)
+    index = index_of(vectors)
+    found: dict[int, list[Hits]] = {}
+
+    def search(remainder: int) -> None:
+        mask = np.arange(500) % 4 == remainder
+        found[remainder] = [index.search(vectors[:5], Selection.of(mask), 20)[query] for query in range(5)]
+
+    threads = [threading.Thread(target=search, args=(remainder,)) for remainder in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for remainder, answers in found.items():
+        for query, hits in zip(vectors[:5], answers, strict=True):
+            assert hits.rows.tolist() == exhaustive(vectors, query, np.arange(500) % 4 == remainder, 20)
