@@ -1,0 +1,154 @@
+"""Embeds a corpus through the queue: a window of at most 8 jobs, rows kept as they come, resumable after a kill.
+
+State on disk, in a folder named by corpus digest and namespace: `partial.npy` (float32, rows × dimension, mapped) and
+`done.npy` (uint8, one a row, set only after the row is on disk).  When every row is done, `vectors.npy` takes the
+place of the partial file by one rename.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.cancellation import cancel_and_wait
+from api.embedding_client import EmbeddingClient, EmbeddingOrder, TextGroup
+from shared.embedding_cache import Vector
+from shared.errors import DeadlineExceededError, NotReadyError, OverloadedError
+from shared.messages import Priority
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+WINDOW_JOBS = 8
+ROWS_OF_A_JOB = 256
+CORPUS_CACHE_SECONDS = 600
+JOB_DEADLINE_SECONDS = 600.0
+PAUSE_SECONDS = 1.0
+FLUSH_SECONDS = 5.0
+
+log = logging.getLogger("prepare")
+
+
+@dataclass
+class PartialEmbeddings:
+    """The rows embedded so far, on disk."""
+
+    folder: Path
+    vectors: Vector
+    done: NDArray[np.uint8]
+
+    @classmethod
+    def open(cls, folder: Path, rows: int, dimension: int) -> "PartialEmbeddings":
+        """Go on with what an earlier run left, or begin."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(
+            folder,
+            _open_array(folder / "partial.npy", np.float32, (rows, dimension)),
+            _open_array(folder / "done.npy", np.uint8, (rows,)),
+        )
+
+    def missing_rows(self) -> NDArray[np.intp]:
+        """Rows that are still to be embedded."""
+        return np.flatnonzero(self.done == 0)
+
+    def flush(self, rows: Sequence[int]) -> None:
+        """Put vectors on disk first, then the marks that say they are there."""
+        if isinstance(self.vectors, np.memmap):
+            self.vectors.flush()
+        self.done[list(rows)] = 1
+        if isinstance(self.done, np.memmap):
+            self.done.flush()
+
+    def finish(self) -> Path:
+        """Name the complete file; the marks are no longer needed."""
+        final = final_path(self.folder)
+        (self.folder / "partial.npy").replace(final)
+        (self.folder / "done.npy").unlink()
+        return final
+
+
+def final_path(folder: Path) -> Path:
+    """Where a finished corpus embedding lies."""
+    return folder / "vectors.npy"
+
+
+async def embed_corpus(
+    texts: Sequence[str],
+    partial: PartialEmbeddings,
+    client: EmbeddingClient,
+    on_progress: Callable[[int], object],
+) -> None:
+    """Embed every missing row; `on_progress` hears how many rows have just finished.
+
+    Redis or the worker going away is waited out: the chunk in question is asked for again.
+    Raises `TextRejectedError` where the model cannot embed a premise.
+    """
+    chunks = _chunks_by_length(texts, partial.missing_rows())
+    unflushed: list[int] = []
+    flushed_at = time.monotonic()
+    try:
+        async for rows, vectors in _in_window(chunks, texts, client):
+            partial.vectors[rows] = vectors
+            unflushed += rows.tolist()
+            on_progress(len(rows))
+            if time.monotonic() - flushed_at > FLUSH_SECONDS:
+                partial.flush(unflushed)
+                unflushed, flushed_at = [], time.monotonic()
+    finally:
+        partial.flush(unflushed)
+
+
+async def _in_window(
+    chunks: Sequence[NDArray[np.intp]], texts: Sequence[str], client: EmbeddingClient
+) -> AsyncIterator[tuple[NDArray[np.intp], Vector]]:
+    async def embed(rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], Vector]:
+        return rows, await _embed_patiently([texts[row] for row in rows], client)
+
+    waiting = iter(chunks)
+    running = {asyncio.ensure_future(embed(rows)) for rows, _ in zip(waiting, range(WINDOW_JOBS), strict=False)}
+    try:
+        while running:
+            finished, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in finished:
+                yield task.result()
+                rows = next(waiting, None)
+                if rows is not None:
+                    running.add(asyncio.ensure_future(embed(rows)))
+    finally:
+        await cancel_and_wait(running)
+
+
+async def _embed_patiently(texts: Sequence[str], client: EmbeddingClient) -> Vector:
+    while True:
+        order = EmbeddingOrder(time.time() + JOB_DEADLINE_SECONDS, "corpus", CORPUS_CACHE_SECONDS)
+        try:
+            return (await client.embed([TextGroup(texts, Priority.CORPUS)], order)).vectors[0]
+        except (NotReadyError, OverloadedError, DeadlineExceededError) as error:
+            log.debug("corpus chunk put off: %s", error)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _chunks_by_length(texts: Sequence[str], rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Chunks of texts of about one length (little padding), in a mixed order (an honest estimate of the time left)."""
+    by_length = sorted(rows.tolist(), key=lambda row: len(texts[row]))
+    chunks = [np.array(by_length[start : start + ROWS_OF_A_JOB]) for start in range(0, len(by_length), ROWS_OF_A_JOB)]
+    order = np.random.default_rng(0).permutation(len(chunks))
+    return [chunks[position] for position in order]
+
+
+def _open_array(path: Path, dtype: type[Scalar], shape: tuple[int, ...]) -> NDArray[Scalar]:
+    if path.exists():
+        try:
+            array: NDArray[Scalar] = np.load(path, mmap_mode="r+", allow_pickle=False)
+        except ValueError:  # a kill between creating the file and writing its header
+            path.unlink()
+        else:
+            if array.shape == shape and array.dtype == dtype:
+                return array
+            path.unlink()
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)

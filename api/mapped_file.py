@@ -1,0 +1,36 @@
+"""Read-only memory maps, whose pages all processes of a host share."""
+
+import mmap
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import CorpusError
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+def map_bytes(path: Path) -> mmap.mmap:
+    """The bytes of a file that is not empty."""
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise CorpusError(
+            f"{path} cannot be read ({error}): remove its folder and prepare the corpus again."
+        ) from error
+
+
+def map_array(path: Path, dtype: type[Scalar]) -> NDArray[Scalar]:
+    """The one-dimensional array of a .npy file; raises `CorpusError` where it holds anything else."""
+    try:
+        array: NDArray[Scalar] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise CorpusError(
+            f"{path} cannot be read ({error}): remove its folder and prepare the corpus again."
+        ) from error
+    if array.dtype != dtype or array.ndim != 1:
+        raise CorpusError(f"{path} is no array of {dtype.__name__}: remove its folder and prepare the corpus again.")
+    return array
