@@ -1,0 +1,88 @@
+"""The `premises` program: one sub-command per chore; a usage or configuration error is a sentence and exit code 2."""
+
+import io
+import os
+import sys
+import warnings
+from typing import TextIO
+
+import click
+
+from api.commands.child_process import USAGE_EXIT_CODE
+from shared.errors import PremiseServerError
+from shared.log_setup import set_up_logging
+from shared.settings import load_settings
+
+
+def main() -> None:
+    """Entry point of the console script and of `python -m api.commands.main`."""
+    warnings.showwarning = _say_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # Lean is full of letters that some terminals lack
+    try:
+        premises(prog_name="premises")
+    except PremiseServerError as error:
+        print(error, file=sys.stderr)
+        sys.exit(USAGE_EXIT_CODE)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lean-premise-server", message="%(version)s")
+def premises() -> None:
+    """Premise selection for Lean: given a goal, find the theorems that help to prove it.
+
+    Every setting is an environment variable; .env.example lists them all with their defaults. An option of a
+    command sets the variable named beside it.
+    """
+
+
+@premises.command(name="serve", epilog="Example: premises serve --data mathlib.tar.gz --port 9000")
+@click.option("--data", envvar="DATA", show_envvar=True, help="Corpus: `demo`, a folder or a premises.tar.gz.")
+@click.option("--embeddings", envvar="EMBEDDINGS", show_envvar=True, help="Vectors of the corpus, a .npy file.")
+@click.option("--model-id", envvar="MODEL_ID", show_envvar=True, help="`demo`, a model folder or a hub model.")
+@click.option("--host", envvar="HOST", show_envvar=True, help="Address to listen on (127.0.0.1).")
+@click.option("--port", envvar="PORT", show_envvar=True, help="Port to listen on (8000).")
+@click.option("--data-dir", envvar="DATA_DIR", show_envvar=True, help="Folder for all that is kept (.state).")
+def serve_command(**options: str | None) -> None:
+    """Run the whole server on this machine: Redis, worker, API.
+
+    Without options it serves a small demo corpus with a small model, with nothing to download. For another corpus
+    the vectors that are missing are computed first; they are kept, and an interrupted computation goes on where it
+    stopped. Ctrl-C stops everything.
+    """
+    from api.commands.serve import serve
+
+    os.environ.update({name.upper(): value for name, value in options.items() if value is not None})
+    if not any(os.environ.get(name) for name in ("DATA", "DATA_REPO", "DATA_REVISION")):
+        os.environ["DATA"] = "demo"
+    serve(load_settings(), os.environ)
+
+
+@premises.command(name="prepare")
+def prepare_command() -> None:
+    """Turn the corpus named by DATA or DATA_REPO into what the API serves.
+
+    Reads and checks the files, computes the vectors that are missing through the queue (a worker must be running),
+    and writes a snapshot into DATA_DIR. `premises serve` does this by itself.
+    """
+    from api.commands.prepare import prepare
+
+    settings = load_settings()
+    set_up_logging(settings)
+    prepare(settings)
+
+
+def _say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"Warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The local server: Redis, worker, API and the corpus, started on one machine by one command."""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+from api.commands.child_process import ChildSpec
+from api.commands.orphan_guard import OrphanGuard
+from api.commands.readiness import base_url, wait_until_ready
+from api.commands.redis_server import find_redis_binary, free_loopback_port, redis_command, wait_for_redis
+from api.commands.state_folder import StateFolder
+from api.commands.supervisor import Supervisor
+from api.commands.terminal import Terminal, welcome
+from shared.errors import ChildFailedError, SettingsError
+from shared.settings import RETIRED_VARIABLES, Settings
+
+REDIS_CANNOT_START = 1
+"""Redis's exit code for a port that is taken, a folder that it cannot write and data that it cannot read."""
+
+
+def serve(settings: Settings, environment: Mapping[str, str]) -> None:
+    """Run until SIGINT, SIGTERM or SIGHUP; leaves no process behind.
+
+    Raises `SettingsError` before anything is started (port in use, folder in use) and `ChildFailedError` when a
+    process cannot do its work; its own sentence stands above on the terminal then.
+    """
+    check_port_is_free(settings.host, settings.port)
+    folder = StateFolder(settings.data_dir)
+    with folder.locked() as lock, OrphanGuard(keep_open=(lock,)) as guard:
+        asyncio.run(LocalServer(settings, environment, folder, guard).run())
+
+
+def check_port_is_free(host: str, port: int) -> None:
+    """Raise `SettingsError`, saying how to choose another, unless the API could listen there now."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise SettingsError(f"HOST={host} cannot be used: {error.strerror}.") from None
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise SettingsError(
+                f"Port {port} on {host} cannot be used ({error.strerror}): stop what uses it, "
+                f"or choose another, for example `make serve PORT={port + 1 if port < 65535 else 8000}`."
+            ) from None
+
+
+def child_environment(environment: Mapping[str, str], settings: Settings, redis_url: str) -> dict[str, str]:
+    """The parent's environment with the addresses of this server; retired variables were warned of already."""
+    kept = {name: value for name, value in environment.items() if name not in RETIRED_VARIABLES}
+    return {
+        **kept,
+        "PYTHONUNBUFFERED": "1",
+        "REDIS_URL": redis_url,
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+        "DATA_DIR": str(settings.data_dir.absolute()),
+    }
+
+
+class LocalServer:
+    """The processes of one local server, in the order in which they need each other."""
+
+    def __init__(
+        self, settings: Settings, environment: Mapping[str, str], folder: StateFolder, guard: OrphanGuard
+    ) -> None:
+        self._settings = settings
+        self._terminal = Terminal()
+        self._redis_log = folder.logs / "redis.log"
+        redis_port = free_loopback_port()
+        self._redis_url = f"redis://127.0.0.1:{redis_port}/0"
+        self._redis = ChildSpec(
+            "redis",
+            redis_command(find_redis_binary(), redis_port, folder.redis),
+            stop_seconds=5,
+            output=self._redis_log,
+            fatal_exit_codes=frozenset({REDIS_CANNOT_START}),
+        )
+        self._supervisor = Supervisor(
+            child_environment(environment, settings, self._redis_url), self._terminal.write, guard
+        )
+
+    async def run(self) -> None:
+        """Start everything, stay until a signal or a failure, stop everything in the order API, worker, Redis."""
+        stop_wanted = self._stop_on_signals()
+        work = asyncio.create_task(self._start_and_stay())
+        await asyncio.wait({work, asyncio.create_task(stop_wanted.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        self._terminal.write("stopping ...")
+        work.cancel()
+        try:
+            with suppress(asyncio.CancelledError):
+                await work
+        finally:
+            await self._supervisor.stop_all()
+            self._terminal.write("stopped")
+
+    async def _start_and_stay(self) -> None:
+        failed: ChildFailedError | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._supervisor.keep_running(self._redis))
+                await wait_for_redis(self._redis_url)
+                group.create_task(self._supervisor.keep_running(python_child("worker", "worker.main", stop_seconds=20)))
+                group.create_task(self._supervisor.keep_running(python_child("api", "api.main", stop_seconds=10)))
+                prepared = group.create_task(self._supervisor.run_to_end(prepare_child()))
+                await wait_until_ready(self._settings.host, self._settings.port, self._terminal.write)
+                await prepared
+                self._terminal.write(welcome(base_url(self._settings.host, self._settings.port), str(self._redis_log)))
+        except* ChildFailedError as failures:
+            failed = ChildFailedError(str(failures.exceptions[0]))
+        if failed is not None:  # raised in the except* clause it would come out as a group
+            raise failed
+
+    def _stop_on_signals(self) -> asyncio.Event:
+        """The first signal sets the event, the second one kills."""
+        stop_wanted = asyncio.Event()
+
+        def stop() -> None:
+            if stop_wanted.is_set():
+                self._supervisor.kill_all()
+            stop_wanted.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
+                asyncio.get_running_loop().add_signal_handler(number, stop)
+        return stop_wanted
+
+
+def python_child(name: str, module: str, *arguments: str, stop_seconds: float) -> ChildSpec:
+    """A part of this program as a process: `-P` keeps folders of the working directory from shadowing packages."""
+    return ChildSpec(name, [sys.executable, "-P", "-m", module, *arguments], stop_seconds)
+
+
+def prepare_child() -> ChildSpec:
+    """The preparation of the corpus, whose progress bar needs the terminal itself."""
+    return replace(python_child("prepare", "api.commands.main", "prepare", stop_seconds=5), output="inherited")

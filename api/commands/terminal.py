@@ -1,0 +1,42 @@
+"""What the local server says on the terminal."""
+
+import sys
+import threading
+from contextlib import suppress
+from typing import TextIO
+
+ERASE_LINE = "\r\033[K"
+
+EXAMPLE_STATE = r"a b : Nat\n⊢ Eq (HAdd.hAdd a b) (HAdd.hAdd b a)"
+
+
+class Terminal:
+    """Writes whole lines from several threads, over a progress bar that may stand in the last one."""
+
+    def __init__(self, stream: TextIO = sys.stdout) -> None:
+        self._stream = stream
+        self._start = ERASE_LINE if stream.isatty() else ""
+        self._lock = threading.Lock()
+
+    def write(self, text: str) -> None:
+        """One or more lines; a terminal that has gone away is no reason to end."""
+        with self._lock, suppress(OSError):
+            self._stream.write(f"{self._start}{text}\n")
+            self._stream.flush()
+
+
+def welcome(url: str, redis_log: str) -> str:
+    """What to do with a server that is ready."""
+    return f"""
+The premise server is ready: {url}
+
+Try it:
+  curl -s {url}/retrieve -H 'Content-Type: application/json' \\
+    -d '{{"state": "{EXAMPLE_STATE}", "k": 8}}'
+
+In Lean (LeanHammer, premise-selection):
+  set_option premiseSelection.apiBaseUrl "{url}"
+
+Logs: API and worker write here, Redis to {redis_log}.
+Stop: Ctrl-C (twice: at once).
+"""

@@ -1,0 +1,89 @@
+"""The replica's ear: one subscription on which workers say which jobs are done, and a sweep for what it missed."""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+import redis.asyncio
+
+from api.embedding_client import AwaitedJob, EmbeddingClient
+from shared.celery_app import PRIORITY_STEPS
+from shared.errors import PremiseServerError
+from shared.messages import JobDone
+from shared.redis_client import RedisError
+
+PAUSE_AFTER_LOSS_SECONDS = 0.5
+SWEEP_SECONDS = 1.0
+LOST_AFTER_SECONDS = 6.0
+PRIORITY_SEPARATOR = "\x06\x16"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class CompletionListener:
+    """Resolves awaited jobs; both coroutines run until cancelled."""
+
+    client: redis.asyncio.Redis
+    embeddings: EmbeddingClient
+    lost_after_seconds: float = LOST_AFTER_SECONDS
+    subscribed: bool = False
+    reenqueued_jobs: int = 0
+
+    async def listen(self) -> None:
+        """Hear completions for ever: after a lost connection subscribe anew and re-check every waiter."""
+        while True:
+            try:
+                await self._listen_once()
+            except (RedisError, PremiseServerError, OSError) as error:
+                log.warning("lost the subscription to finished jobs (%s); subscribing again", type(error).__name__)
+            self.subscribed = False
+            await asyncio.sleep(PAUSE_AFTER_LOSS_SECONDS)
+
+    async def sweep(self) -> None:
+        """Once a second look for results whose message was missed and for jobs that the broker lost."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                await self.sweep_once()
+            except (RedisError, PremiseServerError) as error:
+                log.debug("sweep put off: %s", error)
+
+    async def sweep_once(self) -> None:
+        """Re-check jobs older than a second; publish those again that are nowhere."""
+        now = time.monotonic()
+        for awaited in list(self.embeddings.awaited.values()):
+            age = now - awaited.published_at
+            if age >= SWEEP_SECONDS and awaited.outstanding():
+                await self.embeddings.recheck(awaited)
+                if age >= self.lost_after_seconds and awaited.outstanding():
+                    await self._recover(awaited)
+
+    async def _listen_once(self) -> None:
+        async with self.client.pubsub(ignore_subscribe_messages=True) as subscription:
+            await subscription.subscribe(self.embeddings.reply_channel)
+            self.subscribed = True
+            for awaited in list(self.embeddings.awaited.values()):
+                await self.embeddings.recheck(awaited)
+            async for message in subscription.listen():
+                await self.embeddings.on_done(JobDone.from_bytes(message["data"]))
+
+    async def _recover(self, awaited: AwaitedJob) -> None:
+        """Publish a job again that is on no queue and with no worker, at two sweeps in a row."""
+        if self.embeddings.directory.holds(awaited.job.job_id) or await self._queued(awaited.job.queue):
+            awaited.suspected_lost = False
+        elif not awaited.suspected_lost:
+            awaited.suspected_lost = True
+        else:
+            awaited.suspected_lost = False
+            self.reenqueued_jobs += 1
+            log.warning("job %s was lost on its way: enqueued again", awaited.job.job_id)
+            await self.embeddings.publish_again(awaited)
+
+    async def _queued(self, queue: str) -> int:
+        names = [queue, *(f"{queue}{PRIORITY_SEPARATOR}{step}" for step in PRIORITY_STEPS if step)]
+        pipeline = self.client.pipeline(transaction=False)
+        for name in names:
+            pipeline.llen(name)
+        return sum(await pipeline.execute())

@@ -1,0 +1,34 @@
+"""What a route gets from its process, by FastAPI's dependency injection."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from api.retrieval import Retriever, StageTimes
+from api.service import Service
+
+
+def get_service(request: Request) -> Service:
+    """The process's parts, made by the lifespan."""
+    return cast("Service", request.app.state.service)
+
+
+def get_retriever(request: Request) -> Retriever:
+    """The retriever, or `NotReadyError` while the corpus is still loading."""
+    return get_service(request).require_retriever()
+
+
+def get_request_id(request: Request) -> str:
+    """The request's id, taken from the client or made."""
+    return cast("str", request.state.request_id)
+
+
+def get_stages(request: Request) -> StageTimes:
+    """Where the request's stage times are noted."""
+    return cast("StageTimes", request.state.stages)
+
+
+CurrentService = Annotated[Service, Depends(get_service)]
+CurrentRetriever = Annotated[Retriever, Depends(get_retriever)]
+RequestId = Annotated[str, Depends(get_request_id)]
+Stages = Annotated[StageTimes, Depends(get_stages)]

@@ -1,0 +1,256 @@
+"""Texts to vectors, the API's way: look up, enqueue what nobody awaits yet, wait with a deadline."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from api.admission import Admission, estimated_tokens
+from api.job_publisher import JobPublisher
+from api.vector_cache import VectorCache
+from api.worker_directory import WorkerDirectory
+from shared.embedding_cache import CachedVector, Vector, text_key
+from shared.errors import DeadlineExceededError, PremiseServerError, TextRejectedError
+from shared.messages import EmbedJob, Heartbeat, JobDone, Priority
+
+MOST_JOBS_OF_A_REQUEST = 8
+FEWEST_TEXTS_OF_A_JOB = 64
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TextGroup:
+    """Texts of one class of work."""
+
+    texts: Sequence[str]
+    priority: Priority
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingOrder:
+    """Who asks and until when (epoch seconds)."""
+
+    deadline: float
+    request_id: str = ""
+    cache_ttl_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors of the texts asked for, and what it took to get them."""
+
+    vectors: list[Vector]
+    """One float32 array of shape (texts, dimension) a group, in the order asked."""
+    cached_texts: int
+    embedded_texts: int
+    enqueued_jobs: int
+
+
+@dataclass(eq=False)
+class AwaitedJob:
+    """A job on its way, with a future for each of its texts and a count of the requests that wait for it."""
+
+    job: EmbedJob
+    futures: dict[str, asyncio.Future[CachedVector]]
+    published_at: float
+    deadline: float
+    waiters: int = 0
+    suspected_lost: bool = False
+
+    def outstanding(self) -> list[str]:
+        """Content hashes without a result."""
+        return [key for key, future in self.futures.items() if not future.done()]
+
+
+@dataclass
+class EmbeddingClient:
+    """One per API process.  `awaited` is what the completion listener resolves."""
+
+    directory: WorkerDirectory
+    cache: VectorCache
+    admission: Admission
+    publisher: JobPublisher
+    reply_channel: str
+    awaited: dict[str, AwaitedJob] = field(default_factory=dict)
+    _job_of_key: dict[str, AwaitedJob] = field(default_factory=dict)
+
+    async def embed(self, groups: Sequence[TextGroup], order: EmbeddingOrder) -> Embedded:
+        """Vectors of the texts of every group, by one look-up.
+
+        Raises `NotReadyError` (a part is away), `OverloadedError` (refused before anything was enqueued),
+        `DeadlineExceededError` and `TextRejectedError` (the model cannot embed one of them).
+        """
+        codec = self.directory.codec()
+        keys = [[text_key(text) for text in group.texts] for group in groups]
+        wanted = list(dict.fromkeys(key for group_keys in keys for key in group_keys))
+        found = await self.cache.fetch(codec, wanted)
+        cached = len(found)
+        missing = {key for key in wanted if key not in found}
+        created = await self._await_missing(missing, self._texts_by_key(groups, keys), order, found) if missing else 0
+        vectors = [_stack([found[key].vector for key in group_keys], codec.dimension) for group_keys in keys]
+        return Embedded(vectors, cached, len(missing), created)
+
+    @staticmethod
+    def _texts_by_key(
+        groups: Sequence[TextGroup], keys: Sequence[Sequence[str]]
+    ) -> list[tuple[Priority, dict[str, str]]]:
+        return [
+            (group.priority, dict(zip(group_keys, group.texts, strict=True)))
+            for group, group_keys in zip(groups, keys, strict=True)
+        ]
+
+    async def _await_missing(
+        self,
+        missing: set[str],
+        texts: Sequence[tuple[Priority, dict[str, str]]],
+        order: EmbeddingOrder,
+        found: dict[str, CachedVector],
+    ) -> int:
+        created = [
+            awaited
+            for priority, group in texts
+            for awaited in self._claim({key: text for key, text in group.items() if key in missing}, priority, order)
+        ]
+        jobs = list({id(job): job for key in missing if (job := self._job_of_key[key])}.values())
+        futures = {key: self._job_of_key[key].futures[key] for key in missing}
+        for awaited in jobs:
+            awaited.waiters += 1
+            awaited.deadline = max(awaited.deadline, order.deadline)
+        try:
+            await self._enqueue(created, order)
+            found.update(await self._results(futures, order.deadline))
+        finally:
+            await self._leave(jobs)
+        return len(created)
+
+    def _claim(self, texts: Mapping[str, str], priority: Priority, order: EmbeddingOrder) -> list[AwaitedJob]:
+        """Make jobs for texts that nobody awaits; without an await in between, so that no two requests claim one."""
+        unclaimed = [(key, text) for key, text in texts.items() if key not in self._job_of_key]
+        if not unclaimed:
+            return []
+        worker = self.directory.require_worker()
+        created = [self._make_job(dict(part), priority, order, worker) for part in _split(unclaimed, priority)]
+        for awaited in created:
+            self.awaited[awaited.job.job_id] = awaited
+            self._job_of_key.update(dict.fromkeys(awaited.futures, awaited))
+        return created
+
+    def _make_job(
+        self, part: Mapping[str, str], priority: Priority, order: EmbeddingOrder, worker: Heartbeat
+    ) -> AwaitedJob:
+        job_id = uuid.uuid4().hex
+        texts = list(part.values())
+        job = EmbedJob(
+            job_id=job_id,
+            namespace=worker.namespace,
+            priority=priority,
+            texts=texts,
+            reply_channel=self.reply_channel,
+            deadline=order.deadline,
+            request_id=order.request_id,
+            cache_ttl_seconds=order.cache_ttl_seconds,
+            lease=f"{job_id}:{estimated_tokens(texts, worker.tokens_per_byte)}",
+        )
+        loop = asyncio.get_running_loop()
+        return AwaitedJob(job, {key: loop.create_future() for key in part}, time.monotonic(), order.deadline)
+
+    async def _enqueue(self, created: Sequence[AwaitedJob], order: EmbeddingOrder) -> None:
+        if not created:
+            return
+        jobs = [awaited.job for awaited in created]
+        try:
+            for priority in sorted({job.priority for job in jobs}, reverse=True):
+                await self.admission.admit(
+                    [job for job in jobs if job.priority is priority],
+                    lease_seconds=max(1.0, order.deadline - time.time()),
+                    tokens_per_second=self.directory.tokens_per_second(),
+                )
+            await self.publisher.publish(jobs)
+        except PremiseServerError as error:
+            self._fail(created, error)
+            raise
+
+    async def _results(
+        self, futures: Mapping[str, asyncio.Future[CachedVector]], deadline: float
+    ) -> dict[str, CachedVector]:
+        await asyncio.wait(futures.values(), timeout=max(0.0, deadline - time.time()))
+        failures = [future.exception() for future in futures.values() if future.done()]
+        for failure in failures:
+            if failure is not None:
+                raise failure
+        late = sum(not future.done() for future in futures.values())
+        if late:
+            raise DeadlineExceededError(
+                f"{late} of {len(futures)} texts were not embedded in time; the others are cached: try again."
+            )
+        return {key: future.result() for key, future in futures.items()}
+
+    async def _leave(self, jobs: Iterable[AwaitedJob]) -> None:
+        """Stop waiting; jobs that nobody else awaits are forgotten and their leases released."""
+        abandoned = []
+        for awaited in jobs:
+            awaited.waiters -= 1
+            if awaited.waiters == 0:
+                self._forget(awaited)
+                if awaited.outstanding():
+                    abandoned.append(awaited.job)
+        if abandoned:
+            await asyncio.shield(self.admission.release(abandoned))
+
+    def _forget(self, awaited: AwaitedJob) -> None:
+        self.awaited.pop(awaited.job.job_id, None)
+        for key in awaited.futures:
+            if self._job_of_key.get(key) is awaited:
+                del self._job_of_key[key]
+
+    def _fail(self, jobs: Iterable[AwaitedJob], error: PremiseServerError) -> None:
+        for awaited in jobs:
+            self._forget(awaited)
+            for future in awaited.futures.values():
+                if not future.done():
+                    future.set_exception(error)
+                    future.exception()  # marks it as seen: only those who wait for it need to hear
+
+    async def on_done(self, done: JobDone) -> None:
+        """A completion arrived: fetch the job's vectors and wake who waits for them."""
+        awaited = self.awaited.get(done.job_id)
+        if awaited is None:
+            return
+        for failed in done.failed:
+            future = awaited.futures.get(failed.key)
+            if future is not None and not future.done():
+                future.set_exception(TextRejectedError(failed.key, failed.kind, failed.message))
+                future.exception()
+        await self.recheck(awaited)
+
+    async def recheck(self, awaited: AwaitedJob) -> None:
+        """Resolve whatever of the job is in the cache by now."""
+        for key, entry in (await self.cache.fetch(self.directory.codec(), awaited.outstanding())).items():
+            if not awaited.futures[key].done():
+                awaited.futures[key].set_result(entry)
+
+    async def publish_again(self, awaited: AwaitedJob) -> None:
+        """Enqueue what is left of a job that the broker lost, under its old id."""
+        left = set(awaited.outstanding())
+        texts = [text for text in awaited.job.texts if text_key(text) in left]
+        awaited.published_at = time.monotonic()
+        await self.publisher.publish([replace(awaited.job, texts=texts, deadline=awaited.deadline, lease="")])
+
+
+def _stack(vectors: Sequence[Vector], dimension: int) -> Vector:
+    return np.stack(vectors) if vectors else np.empty((0, dimension), np.float32)
+
+
+def _split(texts: Sequence[tuple[str, str]], priority: Priority) -> list[Sequence[tuple[str, str]]]:
+    """At most 8 parts of at least 64 texts: enough for several workers, few enough to publish quickly.
+
+    Corpus building comes in parts already.
+    """
+    parts = min(MOST_JOBS_OF_A_REQUEST, max(1, len(texts) // FEWEST_TEXTS_OF_A_JOB))
+    size = len(texts) if priority is Priority.CORPUS else -(-len(texts) // parts)
+    return [texts[start : start + size] for start in range(0, len(texts), size)]

@@ -1,0 +1,74 @@
+"""The one table from named failures to HTTP statuses, and the handlers that answer with it."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from api.schemas import RequestValidationFailed
+from shared.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    NotReadyError,
+    OverloadedError,
+    PayloadTooLargeError,
+    PremiseServerError,
+)
+
+RETRY_SOON_SECONDS = 5
+
+STATUS_OF_ERROR: dict[type[PremiseServerError], int] = {
+    RequestValidationFailed: 422,
+    InvalidRequestError: 422,
+    PayloadTooLargeError: 413,
+    OverloadedError: 429,
+    NotReadyError: 503,
+    DeadlineExceededError: 504,
+}
+
+log = logging.getLogger("api")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Every failure of a route becomes `{"detail": one sentence}`, never a traceback."""
+    app.add_exception_handler(PremiseServerError, _answer_named_error)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(Exception, _answer_unexpected)
+
+
+def status_of(error: PremiseServerError) -> int:
+    """HTTP status of a named failure; 500 for those that no request should meet."""
+    return next((status for kind, status in STATUS_OF_ERROR.items() if isinstance(error, kind)), 500)
+
+
+def json_response(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON response by orjson."""
+    return Response(orjson.dumps(content), status, headers, "application/json")
+
+
+async def _answer_named_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, PremiseServerError)  # noqa: S101 - the registration's type, for the checker
+    body: dict[str, Any] = {"detail": str(error)}
+    if isinstance(error, RequestValidationFailed):
+        body["errors"] = error.errors
+    return json_response(body, status_of(error), _retry_headers(error))
+
+
+async def _answer_http_exception(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    detail = error.detail if isinstance(error.detail, str) else HTTPStatus(error.status_code).phrase
+    return json_response({"detail": detail}, error.status_code, dict(error.headers or {}))
+
+
+async def _answer_unexpected(_request: Request, error: Exception) -> Response:
+    log.error("unexpected failure", exc_info=error)
+    return json_response({"detail": "The server failed on this request; its log says why."}, 500)
+
+
+def _retry_headers(error: PremiseServerError) -> dict[str, str]:
+    if isinstance(error, OverloadedError):
+        return {"Retry-After": str(error.retry_after_seconds)}
+    return {"Retry-After": str(RETRY_SOON_SECONDS)} if isinstance(error, NotReadyError) else {}

@@ -1,0 +1,71 @@
+"""The API process: `create_app` makes the application, `python -m api.main` serves it."""
+
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import faiss
+import uvicorn
+from fastapi import FastAPI
+
+from api.errors import install_error_handlers
+from api.request_log import BodyLimit, RequestLog
+from api.routes import lean, operations
+from api.service import running_service
+from shared.errors import PremiseServerError
+from shared.log_setup import set_up_logging
+from shared.settings import Settings, load_settings
+
+GRACEFUL_STOP_SECONDS = 10
+
+log = logging.getLogger("api")
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application for these settings; nothing connects before its lifespan starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        faiss.omp_set_num_threads(1)  # one query is one thread; requests run side by side
+        async with running_service(settings) as service:
+            app.state.service = service
+            yield
+
+    app = FastAPI(
+        title="Lean premise server",
+        version=version("lean-premise-server"),
+        description="Premise selection for Lean: which lemmas help at this goal?",
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    install_error_handlers(app)
+    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestLog)
+    app.include_router(lean.router)
+    app.include_router(operations.router)
+    return app
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; exits with 2 and a sentence where the settings cannot be used."""
+    try:
+        settings = load_settings()
+    except PremiseServerError as error:
+        print(f"The API cannot start: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        sys.exit(2)
+    set_up_logging(settings)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACEFUL_STOP_SECONDS,
+        server_header=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

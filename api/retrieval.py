@@ -1,0 +1,133 @@
+"""The recipe of a retrieval: who may see which premise, embed, search, score the new ones, merge."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from api.accessibility import Accessibility, Selection
+from api.embedding_client import Embedded, EmbeddingClient, EmbeddingOrder, TextGroup
+from api.premise_index import PremiseIndex
+from api.ranking import RankedPremise, merge
+from api.schemas import NewPremise, RetrieveRequest
+from api.snapshot import Snapshot
+from shared.embedding_cache import text_key
+from shared.errors import InvalidRequestError, TextRejectedError
+from shared.messages import Priority
+from shared.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """How much of a request is looked at."""
+
+    max_k: int
+    max_new_premises: int
+    max_states: int
+    timeout_seconds: float
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "RequestLimits":
+        """The limits that the operator set."""
+        return cls(settings.max_k, settings.max_new_premises, settings.max_states, settings.retrieve_timeout_seconds)
+
+
+@dataclass
+class StageTimes:
+    """Seconds by stage of one request, and counts for its log line."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def note(self, stage: str, started: float) -> None:
+        """Add the time since `started` (time.perf_counter) to a stage."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Retriever:
+    """Answers retrievals over one corpus with one model."""
+
+    snapshot: Snapshot
+    index: PremiseIndex
+    accessibility: Accessibility
+    embeddings: EmbeddingClient
+    limits: RequestLimits
+    threads: ThreadPoolExecutor
+
+    async def retrieve(
+        self, request: RetrieveRequest, *, request_id: str, stages: StageTimes
+    ) -> list[list[RankedPremise]]:
+        """One ranking a state, best first, at most k long.
+
+        Raises what `EmbeddingClient.embed` raises, and `InvalidRequestError` naming a text that the model cannot embed.
+        """
+        states = request.states
+        if request.k <= 0 or not states:
+            return [[] for _ in states]
+        new_premises = (request.new_premises or [])[: self.limits.max_new_premises]
+        selection = await self._in_thread(stages, "select", lambda: self._select(request, new_premises))
+        embedded = await self._embed(states, new_premises, request_id, stages)
+        k = min(request.k, self.limits.max_k)
+        return await self._in_thread(stages, "search", lambda: self._rank(embedded, selection, new_premises, k))
+
+    def _select(self, request: RetrieveRequest, new_premises: Sequence[NewPremise]) -> Selection:
+        return self.accessibility.select(
+            imported_modules=request.imported_modules,
+            local_premises=request.local_premises,
+            caller_in_module_system=request.caller_in_module_system,
+            imported_all_modules=request.imported_all_modules,
+            shadowed_names=[premise.name for premise in new_premises],
+        )
+
+    async def _embed(
+        self, states: Sequence[str], new_premises: Sequence[NewPremise], request_id: str, stages: StageTimes
+    ) -> Embedded:
+        started = time.perf_counter()
+        groups = [
+            TextGroup(states, Priority.STATE),
+            TextGroup([premise.decl for premise in new_premises], Priority.BULK),
+        ]
+        order = EmbeddingOrder(time.time() + self.limits.timeout_seconds, request_id)
+        try:
+            embedded = await self.embeddings.embed(groups, order)
+        except TextRejectedError as error:
+            raise InvalidRequestError(_name_text(error, states, new_premises)) from error
+        stages.note("embed", started)
+        stages.counts.update(
+            cached=embedded.cached_texts, embedded=embedded.embedded_texts, enqueued_jobs=embedded.enqueued_jobs
+        )
+        return embedded
+
+    def _rank(
+        self, embedded: Embedded, selection: Selection, new_premises: Sequence[NewPremise], k: int
+    ) -> list[list[RankedPremise]]:
+        states, new = embedded.vectors
+        hits = self.index.search(states, selection, k)
+        new_scores = self.index.score(states, new)
+        names = [premise.name for premise in new_premises]
+        return [
+            merge(hit.scores, self.snapshot.names(hit.rows), scores_of_new, names, k)
+            for hit, scores_of_new in zip(hits, new_scores, strict=True)
+        ]
+
+    async def _in_thread(self, stages: StageTimes, stage: str, work: Callable[[], T]) -> T:
+        started = time.perf_counter()
+        result = await asyncio.get_running_loop().run_in_executor(self.threads, work)
+        stages.note(stage, started)
+        return result
+
+
+def _name_text(error: TextRejectedError, states: Sequence[str], new_premises: Sequence[NewPremise]) -> str:
+    """Say which of the request's texts was rejected."""
+    for premise in new_premises:
+        if text_key(premise.decl) == error.key:
+            return f"The new premise {premise.name!r} cannot be embedded: {error}."
+    for number, state in enumerate(states):
+        if text_key(state) == error.key:
+            return f"State {number} cannot be embedded: {error}."
+    return f"A text of the request cannot be embedded: {error}."

@@ -1,0 +1,46 @@
+"""The four endpoints of Lean clients (curl from premise-selection, lean-lsp-mcp)."""
+
+from fastapi import APIRouter, Request, Response
+
+from api.dependencies import CurrentRetriever, CurrentService, RequestId, Stages
+from api.disconnect import unless_disconnected
+from api.errors import json_response
+from api.schemas import RankedPremiseSchema, parse_retrieve_request, retrieve_request_schema
+
+router = APIRouter(tags=["Lean"])
+
+MAX_STATES_IN_DOCUMENT = 64
+
+RETRIEVE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": retrieve_request_schema(MAX_STATES_IN_DOCUMENT)}},
+    }
+}
+
+
+@router.post("/retrieve", openapi_extra=RETRIEVE_BODY, response_model=list[RankedPremiseSchema])
+async def retrieve(request: Request, retriever: CurrentRetriever, request_id: RequestId, stages: Stages) -> Response:
+    """The premises that help at a goal state, best first, at most `k`."""
+    query = parse_retrieve_request(await request.body(), max_states=retriever.limits.max_states)
+    rankings = await unless_disconnected(request, retriever.retrieve(query, request_id=request_id, stages=stages))
+    answers = [[premise.as_json() for premise in ranking] for ranking in rankings]
+    return json_response(answers if query.many_states else answers[0])
+
+
+@router.get("/max-new-premises", response_model=int)
+async def max_new_premises(service: CurrentService) -> Response:
+    """How many new premises of a request are looked at."""
+    return json_response(service.settings.max_new_premises)
+
+
+@router.get("/indexed-premises", response_model=list[str])
+async def indexed_premises(retriever: CurrentRetriever) -> Response:
+    """Names in corpus order before the filters: an integer in `local_premises` is an index into this array."""
+    return Response(bytes(retriever.snapshot.indexed_premises_json), media_type="application/json")
+
+
+@router.get("/indexed-modules", response_model=list[str])
+async def indexed_modules(retriever: CurrentRetriever) -> Response:
+    """Module names, sorted: an integer in `imported_modules` is an index into this array."""
+    return Response(bytes(retriever.snapshot.indexed_modules_json), media_type="application/json")

@@ -1,0 +1,29 @@
+"""Health: alive as soon as the port is open, ready when corpus, Redis and a worker of our model are there."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from api.dependencies import CurrentService
+from api.errors import json_response
+
+router = APIRouter(tags=["operations"])
+
+NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "not ready, with the reasons"}}
+
+
+@router.get("/health/live")
+async def live() -> Response:
+    """200 as soon as the port is open."""
+    return json_response({"status": "alive"})
+
+
+@router.get("/health", responses=NOT_READY)
+@router.get("/health/ready", responses=NOT_READY)
+async def ready(service: CurrentService) -> Response:
+    """200 when requests can be answered, else 503 with the reasons."""
+    reasons = service.reasons_not_ready()
+    if reasons:
+        return json_response({"status": "not ready", "detail": " ".join(reasons), "reasons": reasons}, 503)
+    manifest = service.require_retriever().snapshot.manifest
+    return json_response({"status": "ready", "revision": manifest.revision, "digest": manifest.corpus_digest})

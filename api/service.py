@@ -1,0 +1,171 @@
+"""The parts of one API process, wired once: Redis clients, directory of workers, embedding client, the corpus."""
+
+import asyncio
+import logging
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis.asyncio
+
+from api.accessibility import Accessibility
+from api.admission import Admission, Limit
+from api.cancellation import cancel_and_wait
+from api.completion_listener import CompletionListener
+from api.embedding_client import EmbeddingClient
+from api.job_publisher import JobPublisher
+from api.premise_index import PremiseIndex
+from api.retrieval import RequestLimits, Retriever
+from api.snapshot import Snapshot, current_snapshot, open_snapshot
+from api.vector_cache import VectorCache
+from api.worker_directory import WorkerDirectory
+from shared.errors import NotReadyError, PremiseServerError
+from shared.messages import Priority
+from shared.redis_client import async_redis, reply_channel
+from shared.settings import Settings
+
+LOOK_FOR_CORPUS_SECONDS = 0.2
+MOST_CORPUS_JOBS = 8
+MOST_STATE_JOBS = 4096
+
+log = logging.getLogger("api")
+
+
+@dataclass
+class EmbeddingSide:
+    """Everything between a text and its vector in this process."""
+
+    client: redis.asyncio.Redis
+    directory: WorkerDirectory
+    publisher: JobPublisher
+    embeddings: EmbeddingClient
+    listener: CompletionListener
+
+
+@dataclass
+class Service:
+    """One API process.  `retriever` is None until the corpus is mapped."""
+
+    settings: Settings
+    side: EmbeddingSide
+    threads: ThreadPoolExecutor
+    retriever: Retriever | None = None
+    corpus_problem: str = "The corpus is still being prepared: try again in a moment."
+    started_at: float = field(default_factory=time.time)
+
+    def require_retriever(self) -> Retriever:
+        """The retriever, or `NotReadyError`."""
+        if self.retriever is None:
+            raise NotReadyError(self.corpus_problem)
+        return self.retriever
+
+    def reasons_not_ready(self) -> list[str]:
+        """Why `/health/ready` is not 200; empty when all is up."""
+        reasons = [] if self.retriever else [self.corpus_problem]
+        if not self.side.directory.serving():
+            reasons.append(self.side.directory.why_not_serving())
+        elif not self.side.listener.subscribed:
+            reasons.append("The subscription to finished jobs is not up yet.")
+        return reasons
+
+    async def load_corpus(self) -> None:
+        """Map the prepared snapshot as soon as there is one."""
+        while (folder := current_snapshot(self.settings.data_dir)) is None:  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(LOOK_FOR_CORPUS_SECONDS)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.threads, self._map_corpus, folder)
+        except PremiseServerError as error:
+            self.corpus_problem = str(error)
+            log.error("the corpus cannot be served: %s", error)
+
+    def _map_corpus(self, folder: Path) -> None:
+        started = time.perf_counter()
+        snapshot = open_snapshot(folder)
+        snapshot.touch()
+        self.retriever = make_retriever(self.settings, snapshot, self.side.embeddings, self.threads)
+        if snapshot.manifest.namespace:
+            self.side.directory.pin(snapshot.manifest.namespace)
+        log.info(
+            "serving %d premises of %d modules, revision %s, digest %s (mapped in %.2f s)",
+            snapshot.manifest.rows,
+            len(snapshot.modules),
+            snapshot.manifest.revision,
+            snapshot.manifest.corpus_digest[:12],
+            time.perf_counter() - started,
+        )
+
+
+def make_retriever(
+    settings: Settings, snapshot: Snapshot, embeddings: EmbeddingClient, threads: ThreadPoolExecutor
+) -> Retriever:
+    """A retriever over one snapshot."""
+    return Retriever(
+        snapshot=snapshot,
+        index=PremiseIndex.open(snapshot.index_path),
+        accessibility=Accessibility(snapshot),
+        embeddings=embeddings,
+        limits=RequestLimits.from_settings(settings),
+        threads=threads,
+    )
+
+
+def make_embedding_side(settings: Settings) -> EmbeddingSide:
+    """Wire the embedding side; nothing connects yet."""
+    client = async_redis(settings.redis_url)
+    directory = WorkerDirectory(client, settings.model_id, settings.model_revision)
+    publisher = JobPublisher(settings)
+    embeddings = EmbeddingClient(
+        directory=directory,
+        cache=VectorCache(client),
+        admission=Admission(client, admission_limits(settings)),
+        publisher=publisher,
+        reply_channel=reply_channel(uuid.uuid4().hex),
+    )
+    listener = CompletionListener(client, embeddings, lost_after_seconds=3 * settings.heartbeat_seconds)
+    return EmbeddingSide(client, directory, publisher, embeddings, listener)
+
+
+def admission_limits(settings: Settings) -> dict[Priority, Limit]:
+    """Bulk may fill at most half of a worker's slots, so that a state always finds one."""
+    return {
+        Priority.STATE: Limit(settings.max_queued_state_tokens, MOST_STATE_JOBS),
+        Priority.BULK: Limit(settings.max_queued_bulk_tokens, max(8, settings.worker_concurrency // 2)),
+        Priority.CORPUS: Limit(settings.max_queued_bulk_tokens, MOST_CORPUS_JOBS),
+    }
+
+
+@asynccontextmanager
+async def running_embedding_side(settings: Settings) -> AsyncIterator[EmbeddingSide]:
+    """The embedding side with its background tasks; all are ended on exit."""
+    side = make_embedding_side(settings)
+    await side.directory.refresh()
+    tasks = [
+        asyncio.create_task(side.directory.watch(), name="watch workers"),
+        asyncio.create_task(side.listener.listen(), name="hear completions"),
+        asyncio.create_task(side.listener.sweep(), name="sweep"),
+    ]
+    try:
+        yield side
+    finally:
+        await cancel_and_wait(tasks)
+        side.publisher.close()
+        await side.client.aclose()
+
+
+@asynccontextmanager
+async def running_service(settings: Settings) -> AsyncIterator[Service]:
+    """The whole API process's parts; the corpus loads in the background."""
+    threads = ThreadPoolExecutor(max(2, os.cpu_count() or 2), thread_name_prefix="search")
+    async with running_embedding_side(settings) as side:
+        service = Service(settings, side, threads)
+        loading = asyncio.create_task(service.load_corpus(), name="load corpus")
+        try:
+            yield service
+        finally:
+            await cancel_and_wait([loading])
+            threads.shutdown(cancel_futures=True)

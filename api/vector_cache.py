@@ -1,0 +1,45 @@
+"""The API's side of the vector cache: a small one in the process before the shared one in Redis."""
+
+from collections.abc import Iterable, Sequence
+
+import redis.asyncio
+from cachetools import LRUCache
+
+from shared.embedding_cache import CachedVector, VectorCodec
+from shared.errors import NotReadyError
+from shared.redis_client import AWAY
+
+IN_PROCESS_BYTES = 64 * 1024 * 1024
+
+
+class VectorCache:
+    """Looks vectors up by content hash.  Vectors are immutable: an in-process entry can be old but never wrong."""
+
+    def __init__(self, client: redis.asyncio.Redis, in_process_bytes: int = IN_PROCESS_BYTES) -> None:
+        self._client = client
+        self._recent: LRUCache[tuple[str, str], CachedVector] = LRUCache(
+            in_process_bytes, getsizeof=lambda entry: entry.vector.nbytes
+        )
+        self.hits = 0
+        self.misses = 0
+
+    async def fetch(self, codec: VectorCodec, keys: Sequence[str]) -> dict[str, CachedVector]:
+        """Entries by content hash, misses left out; one MGET at most.  `NotReadyError` when Redis is away."""
+        found = {key: entry for key in keys if (entry := self._recent.get((codec.namespace, key))) is not None}
+        found |= await self._fetch_shared(codec, [key for key in keys if key not in found])
+        self.hits += len(found)
+        self.misses += len(keys) - len(found)
+        return found
+
+    async def _fetch_shared(self, codec: VectorCodec, keys: Sequence[str]) -> dict[str, CachedVector]:
+        if not keys:
+            return {}
+        try:
+            values: Iterable[object] = await self._client.mget([codec.redis_key(key) for key in keys])
+        except AWAY as error:
+            raise NotReadyError("Redis cannot be reached: try again in a few seconds.") from error
+        found = codec.decode_many(keys, values)
+        for key, entry in found.items():
+            if entry.vector.nbytes <= self._recent.maxsize:
+                self._recent[codec.namespace, key] = entry
+        return found

@@ -1,0 +1,101 @@
+"""Which workers live, and in which embedding space: read from their heartbeats."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import redis.asyncio
+
+from shared.embedding_cache import VectorCodec
+from shared.errors import NotReadyError
+from shared.messages import Heartbeat
+from shared.redis_client import WORKERS_KEY, RedisError, heartbeat_key
+
+log = logging.getLogger(__name__)
+
+
+async def read_heartbeats(client: redis.asyncio.Redis) -> list[Heartbeat]:
+    """The heartbeats that have not expired, oldest worker first."""
+    members = await client.zrange(WORKERS_KEY, 0, -1)
+    worker_ids = [member.decode() for member in members if isinstance(member, bytes)]
+    if not worker_ids:
+        return []
+    values = await client.mget([heartbeat_key(worker_id) for worker_id in worker_ids])
+    heartbeats = [Heartbeat.from_bytes(value) for value in values if isinstance(value, bytes)]
+    return sorted(heartbeats, key=lambda heartbeat: heartbeat.started_at)
+
+
+@dataclass
+class WorkerDirectory:
+    """Live workers of one model.  The first namespace seen (or the corpus's own) is pinned for the process's life."""
+
+    client: redis.asyncio.Redis
+    model: str
+    model_revision: str = ""
+    refresh_seconds: float = 1.0
+    pinned_namespace: str | None = None
+    workers: Sequence[Heartbeat] = field(default_factory=list)
+    redis_away: bool = False
+    _codec: VectorCodec | None = None
+
+    async def watch(self) -> None:
+        """Keep `workers` fresh until cancelled."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(self.refresh_seconds)
+
+    async def refresh(self) -> None:
+        """Read the heartbeats once; Redis being away empties the list of workers."""
+        try:
+            self.workers = await read_heartbeats(self.client)
+            self.redis_away = False
+        except RedisError as error:
+            if not self.redis_away:
+                log.warning("Redis is away: %s", type(error).__name__)
+            self.workers = []
+            self.redis_away = True
+
+    def pin(self, namespace: str) -> None:
+        """Accept workers of this namespace alone: the one that the corpus was embedded in."""
+        self.pinned_namespace = namespace
+
+    def serving(self) -> list[Heartbeat]:
+        """Live workers of our model in the pinned namespace."""
+        ours = [worker for worker in self.workers if worker.model == self.model]
+        if self.pinned_namespace is None and ours:
+            self.pinned_namespace = ours[0].namespace
+        return [worker for worker in ours if worker.namespace == self.pinned_namespace]
+
+    def codec(self) -> VectorCodec:
+        """How vectors of the pinned namespace are cached; once known it stays known while no worker lives."""
+        if self._codec is None:
+            worker = self.require_worker()
+            self._codec = VectorCodec(worker.namespace, worker.dimension, worker.cache_dtype)
+        return self._codec
+
+    def require_worker(self) -> Heartbeat:
+        """A live worker of our namespace, or `NotReadyError` that says what is missing."""
+        serving = self.serving()
+        if not serving:
+            raise NotReadyError(self.why_not_serving())
+        return serving[0]
+
+    def why_not_serving(self) -> str:
+        """One sentence on why no worker serves this replica."""
+        if self.redis_away:
+            return "Redis cannot be reached: try again in a few seconds."
+        others = {worker.model for worker in self.workers}
+        if others and self.model not in others:
+            return f"No worker serves the model {self.model}: the live ones serve {', '.join(sorted(others))}."
+        if others:
+            return "The live workers embed in another namespace (weights, dtype or pooling differ) than the corpus."
+        return "No embedding worker is alive: try again when one has started."
+
+    def tokens_per_second(self) -> float:
+        """Measured speed of all workers that serve us."""
+        return sum(worker.tokens_per_second for worker in self.serving())
+
+    def holds(self, job_id: str) -> bool:
+        """Whether a live worker says that it works on the job."""
+        return any(job_id in worker.held_jobs for worker in self.workers)
