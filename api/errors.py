@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from api.schemas import RequestValidationFailed
@@ -29,7 +30,26 @@ STATUS_OF_ERROR: dict[type[PremiseServerError], int] = {
     DeadlineExceededError: 504,
 }
 
+MEANING_OF_STATUS = {
+    413: "the body is larger than the server reads",
+    422: "the request cannot be used; `errors` says where",
+    429: "the queue is full; Retry-After says when to come back",
+    503: "a part of the server is away; Retry-After says when to come back",
+    504: "the deadline passed; what was embedded stays cached",
+}
+
 log = logging.getLogger("api")
+
+
+class ErrorSchema(BaseModel):
+    """Body of every answer that is not a success."""
+
+    detail: str = Field(description="one sentence that says what to do")
+
+
+def documented_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Error answers of a route, for the OpenAPI document."""
+    return {status: {"model": ErrorSchema, "description": MEANING_OF_STATUS[status]} for status in statuses}
 
 
 def install_error_handlers(app: FastAPI) -> None:

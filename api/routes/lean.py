@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.dependencies import CurrentRetriever, CurrentService, RequestId, Stages
 from api.disconnect import unless_disconnected
-from api.errors import json_response
+from api.errors import documented_errors, json_response
 from api.schemas import RankedPremiseSchema, parse_retrieve_request, retrieve_request_schema
 
 router = APIRouter(tags=["Lean"])
@@ -19,7 +19,15 @@ RETRIEVE_BODY = {
 }
 
 
-@router.post("/retrieve", openapi_extra=RETRIEVE_BODY, response_model=list[RankedPremiseSchema])
+Ranking = list[RankedPremiseSchema]
+
+
+@router.post(
+    "/retrieve",
+    openapi_extra=RETRIEVE_BODY,
+    response_model=Ranking | list[Ranking],
+    responses=documented_errors(413, 422, 429, 503, 504),
+)
 async def retrieve(request: Request, retriever: CurrentRetriever, request_id: RequestId, stages: Stages) -> Response:
     """The premises that help at a goal state, best first, at most `k`."""
     query = parse_retrieve_request(await request.body(), max_states=retriever.limits.max_states)
@@ -34,13 +42,13 @@ async def max_new_premises(service: CurrentService) -> Response:
     return json_response(service.settings.max_new_premises)
 
 
-@router.get("/indexed-premises", response_model=list[str])
+@router.get("/indexed-premises", response_model=list[str], responses=documented_errors(503))
 async def indexed_premises(retriever: CurrentRetriever) -> Response:
     """Names in corpus order before the filters: an integer in `local_premises` is an index into this array."""
     return Response(bytes(retriever.snapshot.indexed_premises_json), media_type="application/json")
 
 
-@router.get("/indexed-modules", response_model=list[str])
+@router.get("/indexed-modules", response_model=list[str], responses=documented_errors(503))
 async def indexed_modules(retriever: CurrentRetriever) -> Response:
     """Module names, sorted: an integer in `imported_modules` is an index into this array."""
     return Response(bytes(retriever.snapshot.indexed_modules_json), media_type="application/json")

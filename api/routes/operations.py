@@ -1,15 +1,11 @@
 """Health: alive as soon as the port is open, ready when corpus, Redis and a worker of our model are there."""
 
-from typing import Any
-
 from fastapi import APIRouter, Response
 
 from api.dependencies import CurrentService
-from api.errors import json_response
+from api.errors import documented_errors, json_response
 
 router = APIRouter(tags=["operations"])
-
-NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "not ready, with the reasons"}}
 
 
 @router.get("/health/live")
@@ -18,8 +14,8 @@ async def live() -> Response:
     return json_response({"status": "alive"})
 
 
-@router.get("/health", responses=NOT_READY)
-@router.get("/health/ready", responses=NOT_READY)
+@router.get("/health", responses=documented_errors(503))
+@router.get("/health/ready", responses=documented_errors(503))
 async def ready(service: CurrentService) -> Response:
     """200 when requests can be answered, else 503 with the reasons."""
     reasons = service.reasons_not_ready()
