@@ -15,6 +15,7 @@ from api.commands.redis_server import find_redis_binary, free_loopback_port, red
 from api.commands.state_folder import StateFolder
 from api.commands.supervisor import Supervisor
 from api.commands.terminal import Terminal, welcome
+from api.snapshot import withdraw_snapshot
 from shared.errors import ChildFailedError, SettingsError
 from shared.settings import RETIRED_VARIABLES, Settings
 
@@ -106,6 +107,7 @@ class LocalServer:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._supervisor.keep_running(self._redis))
                 await wait_for_redis(self._redis_url)
+                withdraw_snapshot(self._settings.data_dir)
                 group.create_task(self._supervisor.keep_running(python_child("worker", "worker.main", stop_seconds=20)))
                 group.create_task(self._supervisor.keep_running(python_child("api", "api.main", stop_seconds=10)))
                 prepared = group.create_task(self._supervisor.run_to_end(prepare_child()))
