@@ -1,6 +1,6 @@
 """A real Celery worker with an encoder that needs no weights: `python -m tests.fake_worker`.
 
-While the file named by FAKE_WORKER_GATE exists, batches wait.
+While the file named by FAKE_WORKER_GATE exists, batches wait: for ever where it is empty, else the seconds it says.
 """
 
 import os
@@ -22,11 +22,14 @@ from worker.consumer import consume
 
 @dataclass
 class GatedEncoder(FakeEncoder):
-    """Waits while the gate file exists."""
+    """Waits as the gate file says."""
 
     def embed(self, batch: Sequence[NDArray[np.int32]]) -> Vector:
-        gate, pause = Path(os.environ.get("FAKE_WORKER_GATE", "/nonexistent")), threading.Event()
+        gate, pause = Path(os.environ["FAKE_WORKER_GATE"]), threading.Event()
         while gate.exists():
+            if seconds := gate.read_text():
+                pause.wait(float(seconds))
+                break
             pause.wait(0.01)
         return super().embed(batch)
 

@@ -2,53 +2,38 @@
 
 import asyncio
 import signal
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import pytest
-import redis
 
 from api.embedding_client import Embedded, EmbeddingOrder, TextGroup
+from api.job_publisher import JobPublisher
 from api.service import EmbeddingSide, running_embedding_side
 from shared.errors import DeadlineExceededError, NotReadyError, OverloadedError, TextRejectedError
-from shared.messages import Priority
+from shared.messages import EmbedJob, Priority
 from shared.redis_client import leases_key
 from shared.settings import Settings
 from tests.embedding_fakes import FakeEncoder, fake_vector, wait_until
-from tests.processes import Process, running, running_redis
+from tests.fake_deployment import FakeDeployment, fake_deployment
+from tests.processes import Process
 
 T = TypeVar("T")
 
 
-@dataclass
 class Deployment:
-    """Redis and a way to start fake workers on it."""
+    """A fake deployment and replicas of the API's embedding side in this process."""
 
-    settings: Settings
-    folder: Path
-    gate: Path
-    client: redis.Redis
-
-    @contextmanager
-    def worker(self, number: int = 1) -> Iterator[Process]:
-        environment = {
-            "REDIS_URL": self.settings.redis_url,
-            "MODEL_ID": self.settings.model_id,
-            "HEARTBEAT_SECONDS": "0.2",
-            "HEARTBEAT_TTL_SECONDS": "2",
-            "VISIBILITY_TIMEOUT_SECONDS": "20",
-            "FAKE_WORKER_GATE": str(self.gate),
-        }
-        command = [sys.executable, "-m", "tests.fake_worker"]
-        with running(command, self.folder / f"worker-{number}.log", environment) as process:
-            yield process
-            print(process.output()[-4000:])  # noqa: T201 - shown by pytest when a test fails
+    def __init__(self, fake: FakeDeployment) -> None:
+        self.fake = fake
+        self.settings = fake.settings
+        self.gate = fake.gate
+        self.client = fake.client
 
     def run(self, use: Callable[[EmbeddingSide], Awaitable[T]], settings: Settings | None = None) -> T:
         """Use an embedding side of its own, as one API replica would."""
@@ -63,15 +48,13 @@ class Deployment:
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    folder = tmp_path_factory.mktemp("flow")
-    with running_redis(folder / "redis") as url, redis.Redis.from_url(url) as client:
-        settings = Settings(redis_url=url, model_id="fake-model", heartbeat_seconds=0.2, heartbeat_ttl_seconds=2)
-        yield Deployment(settings, folder, folder / "gate", client)
+    with fake_deployment(tmp_path_factory.mktemp("flow")) as fake:
+        yield Deployment(fake)
 
 
 @pytest.fixture(scope="module")
 def worker(deployment: Deployment) -> Iterator[Process]:
-    with deployment.worker() as process:
+    with deployment.fake.worker() as process:
         yield process
 
 
@@ -79,6 +62,19 @@ def worker(deployment: Deployment) -> Iterator[Process]:
 def open_gate(deployment: Deployment) -> Iterator[None]:
     yield
     deployment.gate.unlink(missing_ok=True)
+
+
+@dataclass
+class ForgetfulPublisher:
+    """A broker that loses the first message, as a kill between BRPOP and the unacked list does."""
+
+    publisher: JobPublisher
+    forgotten: bool = False
+
+    async def publish(self, jobs: Sequence[EmbedJob]) -> None:
+        if self.forgotten:
+            await self.publisher.publish(jobs)
+        self.forgotten = True
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -197,12 +193,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(deployment: Dep
 def test_a_job_that_the_broker_lost_is_enqueued_again(deployment: Deployment, worker: Process) -> None:
     async def use(side: EmbeddingSide) -> int:
         side.listener.lost_after_seconds = 1.0
-        published = side.embeddings.publisher.publish
-
-        async def lose(_jobs: object) -> None:
-            side.embeddings.publisher.publish = published  # type: ignore[method-assign] # the broker loses one
-
-        side.embeddings.publisher.publish = lose  # type: ignore[assignment,method-assign]
+        side.embeddings.publisher = cast("JobPublisher", ForgetfulPublisher(side.publisher))
         embedded = await side.embeddings.embed(states("lost on the way"), order())
         np.testing.assert_array_equal(embedded.vectors[0], [expected("lost on the way")])
         return side.listener.reenqueued_jobs
@@ -233,12 +224,9 @@ def test_without_a_worker_nothing_is_enqueued(deployment: Deployment) -> None:
 
 def test_a_worker_told_to_stop_gives_its_jobs_to_the_next(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        url = stack.enter_context(running_redis(tmp_path / "redis"))
-        client = stack.enter_context(redis.Redis.from_url(url))
-        settings = Settings(redis_url=url, model_id="fake-model", heartbeat_seconds=0.2, heartbeat_ttl_seconds=2)
-        deployment = Deployment(settings, tmp_path, tmp_path / "gate", client)
+        deployment = Deployment(stack.enter_context(fake_deployment(tmp_path)))
         deployment.gate.touch()
-        first = stack.enter_context(deployment.worker(1))
+        first = stack.enter_context(deployment.fake.worker(1))
 
         async def use(side: EmbeddingSide) -> Embedded:
             texts = [f"{number:03d}" * 100 for number in range(40)]
@@ -249,7 +237,7 @@ def test_a_worker_told_to_stop_gives_its_jobs_to_the_next(tmp_path: Path) -> Non
             await asyncio.get_running_loop().run_in_executor(
                 None, lambda: wait_until(lambda: first.popen.poll() == 0, 15)
             )
-            stack.enter_context(deployment.worker(2))
+            stack.enter_context(deployment.fake.worker(2))
             return await asked
 
         embedded = deployment.run(use)
