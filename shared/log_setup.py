@@ -9,7 +9,7 @@ import orjson
 
 from shared.settings import Settings
 
-STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
 class ReadableFormatter(logging.Formatter):

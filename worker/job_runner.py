@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from shared.embedding_cache import CachedVector, text_key
-from shared.messages import EmbedJob, FailedText, JobDone
+from shared.messages import EmbedJob, FailedText, JobDone, Priority
 from worker.batching_queue import BatchingQueue, Ticket, TokenIds
 from worker.vector_store import VectorStore
 
@@ -90,7 +90,8 @@ class JobRunner:
         missing = {key: text for key, text in texts.items() if key not in cached}
         token_ids, failed = self._tokenize(missing)
         ticket = self.queue.submit(token_ids, job.priority)
-        log.info(
+        log.log(
+            logging.DEBUG if job.priority is Priority.CORPUS else logging.INFO,
             "job %s request %s: %d texts, %d cached, %d to embed",
             job.job_id, job.request_id or "-", len(texts), len(cached), len(token_ids),
         )  # fmt: skip
