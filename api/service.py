@@ -17,6 +17,7 @@ from api.accessibility import Accessibility
 from api.admission import Admission, Limit
 from api.cancellation import cancel_and_wait
 from api.completion_listener import CompletionListener
+from api.corpus_claim import CorpusClaim
 from api.embedding_client import EmbeddingClient
 from api.job_publisher import JobPublisher
 from api.premise_index import PremiseIndex
@@ -26,7 +27,7 @@ from api.vector_cache import VectorCache
 from api.worker_directory import WorkerDirectory
 from shared.errors import NotReadyError, PremiseServerError
 from shared.messages import Priority
-from shared.redis_client import async_redis, reply_channel
+from shared.redis_client import RedisError, async_redis, reply_channel
 from shared.settings import Settings
 
 LOOK_FOR_CORPUS_SECONDS = 0.2
@@ -34,6 +35,9 @@ MOST_CORPUS_JOBS = 8
 MOST_STATE_JOBS = 4096
 
 log = logging.getLogger("api")
+
+
+EVICTS_ANY_KEY = "allkeys"
 
 
 @dataclass
@@ -55,11 +59,14 @@ class Service:
     side: EmbeddingSide
     threads: ThreadPoolExecutor
     retriever: Retriever | None = None
+    claim: CorpusClaim | None = None
     corpus_problem: str = "The corpus is still being prepared: try again in a moment."
     started_at: float = field(default_factory=time.time)
 
     def require_retriever(self) -> Retriever:
         """The retriever, or `NotReadyError`."""
+        if self.claim and self.claim.conflict:
+            raise NotReadyError(self.claim.why_not_ready() or self.corpus_problem)
         if self.retriever is None:
             raise NotReadyError(self.corpus_problem)
         return self.retriever
@@ -67,6 +74,8 @@ class Service:
     def reasons_not_ready(self) -> list[str]:
         """Why `/health/ready` is not 200; empty when all is up."""
         reasons = [] if self.retriever else [self.corpus_problem]
+        if self.claim and (conflict := self.claim.why_not_ready()):
+            reasons.append(conflict)
         if not self.side.directory.serving():
             reasons.append(self.side.directory.why_not_serving())
         elif not self.side.listener.subscribed:
@@ -74,7 +83,7 @@ class Service:
         return reasons
 
     async def load_corpus(self) -> None:
-        """Map the prepared snapshot as soon as there is one."""
+        """Map the prepared snapshot as soon as there is one, then hold the claim on its corpus."""
         while (folder := current_snapshot(self.settings.data_dir)) is None:  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(LOOK_FOR_CORPUS_SECONDS)
         try:
@@ -82,6 +91,9 @@ class Service:
         except PremiseServerError as error:
             self.corpus_problem = str(error)
             log.error("the corpus cannot be served: %s", error)
+            return
+        self.claim = CorpusClaim(self.side.client, self.require_retriever().snapshot.manifest.corpus_digest)
+        await self.claim.keep()
 
     def _map_corpus(self, folder: Path) -> None:
         started = time.perf_counter()
@@ -139,11 +151,26 @@ def admission_limits(settings: Settings) -> dict[Priority, Limit]:
     }
 
 
+async def warn_of_eviction(client: redis.asyncio.Redis) -> None:
+    """Say loudly that Redis may throw away the queue; a Redis that does not tell its policy is left alone."""
+    try:
+        policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy", "")
+    except RedisError:
+        return
+    if str(policy).startswith(EVICTS_ANY_KEY):
+        log.warning(
+            "Redis may evict the job queue: its maxmemory-policy is %s. Set it to volatile-lru, which evicts cached "
+            "vectors alone.",
+            policy,
+        )
+
+
 @asynccontextmanager
 async def running_embedding_side(settings: Settings) -> AsyncIterator[EmbeddingSide]:
     """The embedding side with its background tasks; all are ended on exit."""
     side = make_embedding_side(settings)
     await side.directory.refresh()
+    await warn_of_eviction(side.client)
     tasks = [
         asyncio.create_task(side.directory.watch(), name="watch workers"),
         asyncio.create_task(side.listener.listen(), name="hear completions"),

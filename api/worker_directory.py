@@ -62,7 +62,8 @@ class WorkerDirectory:
 
     def serving(self) -> list[Heartbeat]:
         """Live workers of our model in the pinned namespace."""
-        ours = [worker for worker in self.workers if worker.model == self.model]
+        wanted = (self.model, self.model_revision)
+        ours = [worker for worker in self.workers if (worker.model, worker.model_revision) == wanted]
         if self.pinned_namespace is None and ours:
             self.pinned_namespace = ours[0].namespace
         return [worker for worker in ours if worker.namespace == self.pinned_namespace]
