@@ -13,7 +13,7 @@ from worker.batching_queue import BatchingQueue, Ticket, TokenIds
 from worker.vector_store import VectorStore
 
 WANTED_CHECK_SECONDS = 1.0
-HAND_BACK_MARGIN_SECONDS = 15.0
+LONGEST_HAND_BACK_MARGIN_SECONDS = 15.0
 FIRST_GUESS_TOKENS_PER_BYTE = 0.4
 WEIGHT_OF_THE_NEWEST = 0.05
 
@@ -98,7 +98,8 @@ class JobRunner:
         self._await(job, ticket, texts, failed)
 
     def _await(self, job: EmbedJob, ticket: Ticket, texts: Mapping[str, str], failed: list[FailedText]) -> None:
-        hand_back_at = self.wall_clock() + max(1.0, self.visibility_timeout_seconds - HAND_BACK_MARGIN_SECONDS)
+        margin = min(LONGEST_HAND_BACK_MARGIN_SECONDS, self.visibility_timeout_seconds / 4)
+        hand_back_at = self.wall_clock() + self.visibility_timeout_seconds - margin
         ttl = job.cache_ttl_seconds or self.cache_ttl_seconds
         while True:
             results = ticket.take_finished(WANTED_CHECK_SECONDS)
