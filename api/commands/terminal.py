@@ -7,7 +7,7 @@ from typing import TextIO
 
 ERASE_LINE = "\r\033[K"
 
-EXAMPLE_STATE = r"a b : Nat\n⊢ Eq (HAdd.hAdd a b) (HAdd.hAdd b a)"
+EXAMPLE_STATE = r"n : Nat\n⊢ Eq (HAdd.hAdd n 0) n"
 
 
 class Terminal:

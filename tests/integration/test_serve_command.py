@@ -117,7 +117,7 @@ def test_the_demo_answers_the_curl_that_it_prints_and_sigint_leaves_no_process(t
         curl = re.search(r"curl .*\\\n.*", server.output)
         assert curl is not None
         answer = subprocess.run(curl[0], shell=True, capture_output=True, text=True, check=True, timeout=60)  # noqa: S602
-        assert '"name":"Nat.add_left_comm"' in answer.stdout.replace(" ", "")
+        assert '"name":"Nat.add_zero"' in answer.stdout.replace(" ", "")
         assert len(server.parts()) >= 3
         server.process.send_signal(signal.SIGINT)
         assert server.wait() == 0
