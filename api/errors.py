@@ -8,6 +8,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from api.schemas import RequestValidationFailed
 from shared.errors import (
@@ -20,6 +21,7 @@ from shared.errors import (
 )
 
 RETRY_SOON_SECONDS = 5
+CLIENT_LEFT = 499
 
 STATUS_OF_ERROR: dict[type[PremiseServerError], int] = {
     RequestValidationFailed: 422,
@@ -56,6 +58,7 @@ def install_error_handlers(app: FastAPI) -> None:
     """Every failure of a route becomes `{"detail": one sentence}`, never a traceback."""
     app.add_exception_handler(PremiseServerError, _answer_named_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_exception_handler(Exception, _answer_unexpected)
 
 
@@ -81,6 +84,11 @@ async def _answer_http_exception(_request: Request, error: Exception) -> Respons
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     detail = error.detail if isinstance(error.detail, str) else HTTPStatus(error.status_code).phrase
     return json_response({"detail": detail}, error.status_code, dict(error.headers or {}))
+
+
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    """The client has left; the status is for the log alone."""
+    return Response(status_code=CLIENT_LEFT)
 
 
 async def _answer_unexpected(_request: Request, error: Exception) -> Response:

@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     max_batch_tokens: PositiveInt | None = Field(
         None, description="tokens of one batch, padding included; unset: by device"
     )
-    worker_concurrency: PositiveInt = Field(64, description="jobs that one worker holds at a time")
+    worker_concurrency: PositiveInt = Field(128, description="jobs that one worker holds at a time")
     worker_threads: int = Field(0, ge=0, description="CPU threads of the model; 0: all cores")
 
     # Cache and queue

@@ -93,6 +93,9 @@ def test_a_client_that_disconnects_stops_costing(prepared: FakeDeployment) -> No
         finally:
             prepared.gate.unlink()
         assert post(url, state="somebody else").status_code == 200
+        said = (prepared.folder / "api-4.log").read_text()
+        assert "POST /retrieve 499" in said
+        assert "Traceback" not in said
 
 
 def test_while_redis_is_frozen_health_answers_and_requests_hear_503(prepared: FakeDeployment) -> None:
