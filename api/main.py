@@ -39,6 +39,8 @@ def create_app(settings: Settings) -> FastAPI:
         description="Premise selection for Lean: which lemmas help at this goal?",
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # these pages load scripts from elsewhere; /openapi.json is there for tools
+        redoc_url=None,
     )
     install_error_handlers(app)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
