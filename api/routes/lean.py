@@ -1,15 +1,17 @@
 """The four endpoints of Lean clients (curl from premise-selection, lean-lsp-mcp)."""
 
 from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from api.dependencies import CurrentRetriever, CurrentService, RequestId, Stages
 from api.disconnect import unless_disconnected
 from api.errors import documented_errors, json_response
-from api.schemas import RankedPremiseSchema, parse_retrieve_request, retrieve_request_schema
+from api.schemas import RankedPremiseSchema, RetrieveRequest, parse_retrieve_request, retrieve_request_schema
 
 router = APIRouter(tags=["Lean"])
 
 MAX_STATES_IN_DOCUMENT = 64
+PARSED_INLINE_BYTES = 128 * 1024
 
 RETRIEVE_BODY = {
     "requestBody": {
@@ -30,10 +32,17 @@ Ranking = list[RankedPremiseSchema]
 )
 async def retrieve(request: Request, retriever: CurrentRetriever, request_id: RequestId, stages: Stages) -> Response:
     """The premises that help at a goal state, best first, at most `k`."""
-    query = parse_retrieve_request(await request.body(), max_states=retriever.limits.max_states)
+    query = await _read(await request.body(), retriever.limits.max_states)
     rankings = await unless_disconnected(request, retriever.retrieve(query, request_id=request_id, stages=stages))
     answers = [[premise.as_json() for premise in ranking] for ranking in rankings]
     return json_response(answers if query.many_states else answers[0])
+
+
+async def _read(body: bytes, max_states: int) -> RetrieveRequest:
+    """Parse in a thread what would hold up the other requests for longer than the thread costs."""
+    if len(body) < PARSED_INLINE_BYTES:
+        return parse_retrieve_request(body, max_states=max_states)
+    return await run_in_threadpool(parse_retrieve_request, body, max_states=max_states)
 
 
 @router.get("/max-new-premises", response_model=int)
