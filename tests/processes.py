@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,18 +12,10 @@ from pathlib import Path
 import httpx
 import redis
 
-from api.commands.redis_server import find_redis_binary
+from api.commands.redis_server import find_redis_binary, free_loopback_port
 from tests.embedding_fakes import wait_until
 
 START_SECONDS = 60.0
-
-
-def free_port() -> int:
-    """A port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -78,7 +69,7 @@ def running(command: list[str], log: Path, environment: Mapping[str, str]) -> It
 @contextmanager
 def running_redis(folder: Path) -> Iterator[str]:
     """A Redis server; yields its URL."""
-    port = free_port()
+    port = free_loopback_port()
     folder.mkdir(parents=True, exist_ok=True)
     command = [
         str(find_redis_binary()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
@@ -117,7 +108,7 @@ def prepare_command() -> list[str]:
 @contextmanager
 def running_api(log: Path, environment: Mapping[str, str], *, ready: bool = True) -> Iterator[str]:
     """An API replica; yields its base URL once it is ready (or merely alive)."""
-    port = free_port()
+    port = free_loopback_port()
     url = f"http://127.0.0.1:{port}"
     with running(api_command(), log, {**environment, "PORT": str(port)}) as process:
         path = "/health/ready" if ready else "/health/live"

@@ -168,11 +168,6 @@ class BatchingQueue:
                 waiting.clear()
             self._condition.notify_all()
 
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
-
     def run(self) -> None:
         """Embed batch after batch until `close`."""
         while picked := self._next_batch():
