@@ -55,6 +55,8 @@ async def _prepare(settings: Settings, corpus: Corpus, given: Path | None) -> No
 async def _wait_for_worker(side: EmbeddingSide) -> Heartbeat:
     """The worker says in which namespace and dimension it embeds: wait until one is up."""
     gives_up_at = time.monotonic() + WORKER_WAIT_SECONDS
+    if not side.directory.serving():
+        log.info("waiting for a worker: it says which vectors fit (%s)", side.directory.why_not_serving())
     while not (serving := side.directory.serving()):
         if time.monotonic() > gives_up_at:
             raise NotReadyError(f"{side.directory.why_not_serving()} Waited {WORKER_WAIT_SECONDS:.0f} seconds.")
