@@ -53,7 +53,7 @@ def _unpack(archive: Path, folder: Path) -> None:
         raise ArtifactError(f"{archive} is not unpacked: {error}. Make it anew from plain files.") from error
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         raise ArtifactError(
-            f"{archive} is no whole tar archive ({error}); remove it and fetch or make it again."
+            f"{archive} is no whole tar archive ({_first_line(error)}); remove it and fetch or make it again."
         ) from error
 
 
@@ -108,3 +108,9 @@ def _file_digest(path: Path) -> str:
 def _clear(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def _first_line(error: Exception) -> str:
+    """What tarfile says before it lists every compression that it tried."""
+    lines = str(error).splitlines() or ["it ends too early"]
+    return lines[0].rstrip(":")
