@@ -1,4 +1,4 @@
-"""Writes small sentence-transformers folders with seeded random weights, in the four shapes that the worker runs."""
+"""Writes small sentence-transformers folders with seeded random weights, in the shapes that the worker runs."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ LINES = [
     "∀ (x : α), Membership.mem s x → Not (Membership.mem t x)",
     "/-- A list is empty iff its length is zero. -/",
 ]
-SHAPES = ("bert", "roberta", "distilbert", "mpnet")
+SHAPES = ("bert", "roberta", "xlm-roberta", "distilbert", "mpnet")
 SIZE: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -55,6 +55,7 @@ def _write_modules(folder: Path, pooling: str, *, normalize: bool, old_style: bo
     write_json(folder / "modules.json", modules)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": 48, "do_lower_case": False})
     old_names = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens", "lasttoken": "lasttoken"}
+    old_names["mean_sqrt_len_tokens"] = "mean_sqrt_len_tokens"
     config: dict[str, Any] = {"word_embedding_dimension": SIZE["hidden_size"]}
     if old_style:
         config |= {f"pooling_mode_{name}": mode == pooling for mode, name in old_names.items()}
@@ -73,8 +74,9 @@ def write_json(path: Path, content: object) -> None:
 def _config(shape: str, vocabulary: int) -> transformers.PretrainedConfig:
     if shape == "bert":
         return transformers.BertConfig(vocab_size=vocabulary, **SIZE)
-    if shape == "roberta":
-        return transformers.RobertaConfig(vocab_size=vocabulary, type_vocab_size=1, **SIZE)
+    if shape in ("roberta", "xlm-roberta"):
+        kind = transformers.RobertaConfig if shape == "roberta" else transformers.XLMRobertaConfig
+        return kind(vocab_size=vocabulary, type_vocab_size=1, **SIZE)
     if shape == "mpnet":
         return transformers.MPNetConfig(vocab_size=vocabulary, **SIZE)
     return transformers.DistilBertConfig(
@@ -83,7 +85,7 @@ def _config(shape: str, vocabulary: int) -> transformers.PretrainedConfig:
 
 
 def _write_tokenizer(folder: Path, shape: str) -> transformers.PreTrainedTokenizerFast:
-    if shape == "roberta":
+    if shape in ("roberta", "xlm-roberta"):
         return _roberta_tokenizer(folder)
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     if shape == "mpnet":

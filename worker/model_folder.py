@@ -5,8 +5,9 @@ Raises `ModelError` with a sentence for whatever this worker would get wrong: an
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
 
 from shared.errors import ModelError
@@ -19,6 +20,10 @@ POSITIONS_BEGIN_AFTER_PADDING = ("mpnet", "roberta", "xlm-roberta")
 FINGERPRINTED_SUFFIXES = (".bin", ".json", ".model", ".safetensors", ".txt")
 UNUSED_FOLDERS = ("onnx", "openvino")
 READ_BYTES = 1 << 20
+TRANSFORMER_CONFIG_NAMES = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+"""sentence-transformers reads the first `sentence_<name>_config.json` that says anything."""
+
+log = logging.getLogger("worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,9 @@ class ModelFolder:
     pooling: Pooling
     normalize: bool
     max_tokens: int | None
-    """Limit by the folder's configuration and the position embeddings; the tokenizer may set a lower one."""
+    """Limit that the folder sets; without it the tokenizer's holds."""
+    max_positions: int | None
+    """Limit by the position embeddings."""
     lowercase: bool
 
 
@@ -42,15 +49,17 @@ def read_model_folder(path: Path) -> ModelFolder:
     modules = _modules(path)
     transformer = path / modules["Transformer"]
     config = _read_object(transformer / "config.json")
-    sentence_config = _read_object(transformer / "sentence_bert_config.json", missing_is_empty=True)
+    sentence_config = _sentence_config(transformer)
     _refuse_prompt(path)
+    _refuse_missing_tokenizer(transformer)
     return ModelFolder(
         path=path,
         transformer_path=transformer,
         architecture=_architecture(config, transformer),
         pooling=_pooling(path / modules["Pooling"]) if "Pooling" in modules else "mean",
         normalize="Normalize" in modules or "Pooling" not in modules,
-        max_tokens=_max_tokens(config, sentence_config),
+        max_tokens=_max_tokens(sentence_config, transformer),
+        max_positions=_max_positions(config),
         lowercase=bool(sentence_config.get("do_lower_case", False)),
     )
 
@@ -58,7 +67,8 @@ def read_model_folder(path: Path) -> ModelFolder:
 def fingerprint(path: Path) -> str:
     """Sha256 over the names (relative) and bytes of weights, tokenizer and configuration."""
     digest = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if _is_part_of_model(file.relative_to(path))):
+    files = (file for file in path.rglob("*") if _is_part_of_model(file.relative_to(path)) and file.is_file())
+    for file in sorted(files):
         digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
             while block := stream.read(READ_BYTES):
@@ -73,18 +83,33 @@ def _is_part_of_model(relative: Path) -> bool:
 def _modules(path: Path) -> dict[str, str]:
     """Folder of each module by its kind; a bare transformer is pooled by the mean and normalised."""
     if not (path / "modules.json").exists():
+        log.info("%s has no modules.json: its tokens are pooled by the mean and normalised", path)
         return {"Transformer": ""}
     listed = _read_json(path / "modules.json")
     try:
-        modules = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in listed}
-    except (TypeError, KeyError, AttributeError):
+        modules = [(_kind(module["type"]), _inside(module["path"])) for module in listed]
+    except (TypeError, KeyError, AttributeError, ValueError):
         raise ModelError(f"{path / 'modules.json'} is not a list of modules with type and path.") from None
-    if list(modules) not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+    kinds = [kind for kind, _ in modules]
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise ModelError(
-            f"{path} is made of the modules {', '.join(modules)}: this worker runs Transformer, Pooling and, "
+            f"{path} is made of the modules {', '.join(kinds)}: this worker runs Transformer, Pooling and, "
             "optionally, Normalize, in this order."
         )
-    return modules
+    return dict(modules)
+
+
+def _kind(module_type: str) -> str:
+    """`sentence_transformers.models.Pooling`, and how newer versions spell it; others keep their full name."""
+    return module_type.rsplit(".", 1)[-1] if module_type.startswith("sentence_transformers.") else module_type
+
+
+def _inside(module_path: str) -> str:
+    """The fingerprint covers the folder alone, so no module may lie elsewhere."""
+    parts = PurePosixPath(module_path)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise ValueError(module_path)
+    return module_path
 
 
 def _architecture(config: dict[str, Any], folder: Path) -> str:
@@ -116,18 +141,46 @@ def _pooling(folder: Path) -> Pooling:
 
 def _refuse_prompt(path: Path) -> None:
     config = _read_object(path / "config_sentence_transformers.json", missing_is_empty=True)
-    name = config.get("default_prompt_name")
-    if name is not None and (config.get("prompts") or {}).get(name):
+    name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
+    if not isinstance(prompts, dict) or not isinstance(name, str | None):
+        raise ModelError(f"{path / 'config_sentence_transformers.json'} does not map names to prompts.")
+    if name is not None and prompts.get(name):
         raise ModelError(f"{path} puts the prompt {name!r} before every text: this worker embeds texts as they stand.")
 
 
-def _max_tokens(config: dict[str, Any], sentence_config: dict[str, Any]) -> int | None:
-    limits = [sentence_config.get("max_seq_length")]
-    positions = config.get("max_position_embeddings")
-    if isinstance(positions, int):
-        offset = config.get("pad_token_id", 1) + 1 if config["model_type"] in POSITIONS_BEGIN_AFTER_PADDING else 0
-        limits.append(positions - offset)
-    return min((limit for limit in limits if isinstance(limit, int)), default=None)
+def _refuse_missing_tokenizer(folder: Path) -> None:
+    """Transformers makes up a tokenizer that knows no word where the files are missing."""
+    names = {file.name for file in folder.iterdir()}
+    if not (names & {"tokenizer.json", "vocab.txt"} or names >= {"vocab.json", "merges.txt"} or _has_model(names)):
+        raise ModelError(f"{folder} holds no tokenizer (tokenizer.json, or its vocabulary): fetch the folder again.")
+
+
+def _has_model(names: set[str]) -> bool:
+    return any(name.endswith(".model") for name in names)
+
+
+def _sentence_config(folder: Path) -> dict[str, Any]:
+    for name in TRANSFORMER_CONFIG_NAMES:
+        config = _read_object(folder / f"sentence_{name}_config.json", missing_is_empty=True)
+        if config:
+            return config
+    return {}
+
+
+def _max_tokens(sentence_config: dict[str, Any], folder: Path) -> int | None:
+    limit = sentence_config.get("max_seq_length")
+    if limit is None or (type(limit) is int and limit > 0):
+        return limit
+    raise ModelError(f"{folder} sets max_seq_length to {limit!r}: it must be a whole number above 0, or absent.")
+
+
+def _max_positions(config: dict[str, Any]) -> int | None:
+    positions, padding_id = config.get("max_position_embeddings"), config.get("pad_token_id")
+    if not isinstance(positions, int):
+        return None
+    if config["model_type"] in POSITIONS_BEGIN_AFTER_PADDING:
+        return positions - (padding_id if isinstance(padding_id, int) else 1) - 1
+    return positions
 
 
 def _read_object(path: Path, *, missing_is_empty: bool = False) -> dict[str, Any]:
