@@ -19,6 +19,14 @@ LINES = [
     "/-- A list is empty iff its length is zero. -/",
 ]
 SHAPES = ("bert", "roberta", "xlm-roberta", "distilbert", "mpnet")
+OLD_STYLE_FLAGS = {
+    "cls": "pooling_mode_cls_token",
+    "mean": "pooling_mode_mean_tokens",
+    "max": "pooling_mode_max_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
 SIZE: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -54,15 +62,19 @@ def _write_modules(folder: Path, pooling: str, *, normalize: bool, old_style: bo
     ]
     write_json(folder / "modules.json", modules)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": 48, "do_lower_case": False})
-    old_names = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens", "lasttoken": "lasttoken"}
-    old_names["mean_sqrt_len_tokens"] = "mean_sqrt_len_tokens"
-    config: dict[str, Any] = {"word_embedding_dimension": SIZE["hidden_size"]}
-    if old_style:
-        config |= {f"pooling_mode_{name}": mode == pooling for mode, name in old_names.items()}
-    else:
-        config = {"embedding_dimension": SIZE["hidden_size"], "pooling_mode": pooling, "include_prompt": True}
-    write_json(folder / "1_Pooling" / "config.json", config)
+    write_pooling(folder, pooling, old_style=old_style)
     (folder / "2_Normalize").mkdir(exist_ok=True)
+
+
+def write_pooling(folder: Path, *poolings: str, old_style: bool = False) -> None:
+    """Write the pooling's configuration: flags as before sentence-transformers 6, or the name as since."""
+    if old_style:
+        flags = {flag: mode in poolings for mode, flag in OLD_STYLE_FLAGS.items()}
+        config = {"word_embedding_dimension": SIZE["hidden_size"], **flags}
+    else:
+        named = poolings[0] if len(poolings) == 1 else list(poolings)
+        config = {"embedding_dimension": SIZE["hidden_size"], "pooling_mode": named, "include_prompt": True}
+    write_json(folder / "1_Pooling" / "config.json", config)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -57,7 +57,7 @@ def read_model_folder(path: Path) -> ModelFolder:
         transformer_path=transformer,
         architecture=_architecture(config, transformer),
         pooling=_pooling(path / modules["Pooling"]) if "Pooling" in modules else "mean",
-        normalize="Normalize" in modules or "Pooling" not in modules,
+        normalize="Normalize" in modules,
         max_tokens=_max_tokens(sentence_config, transformer),
         max_positions=_max_positions(config),
         lowercase=bool(sentence_config.get("do_lower_case", False)),
@@ -81,9 +81,9 @@ def _is_part_of_model(relative: Path) -> bool:
 
 
 def _modules(path: Path) -> dict[str, str]:
-    """Folder of each module by its kind; a bare transformer is pooled by the mean and normalised."""
+    """Folder of each module by its kind; a bare transformer is pooled by the mean, as sentence-transformers does."""
     if not (path / "modules.json").exists():
-        log.info("%s has no modules.json: its tokens are pooled by the mean and normalised", path)
+        log.warning("%s has no modules.json: its tokens are pooled by the mean and not normalised", path)
         return {"Transformer": ""}
     listed = _read_json(path / "modules.json")
     try:

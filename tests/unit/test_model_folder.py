@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from shared.errors import ModelError
-from tests.model_folders import write_json, write_model_folder
+from tests.model_folders import write_json, write_model_folder, write_pooling
 from worker.encoder import Encoder
 from worker.model_folder import read_model_folder
 
@@ -62,6 +62,20 @@ def test_a_broken_configuration_is_named(roberta: Path, tmp_path: Path) -> None:
         read_model_folder(folder)
 
 
+@pytest.mark.parametrize("name", ["config.json", "1_Pooling/config.json"])
+def test_a_configuration_that_is_not_there_is_named(name: str, folder: Path) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=f"{name} is missing"):
+        read_model_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "1_Pooling/config.json", "sentence_bert_config.json"])
+def test_a_configuration_that_is_no_object_is_named(name: str, folder: Path) -> None:
+    (folder / name).write_text("[]")
+    with pytest.raises(ModelError, match=name):
+        read_model_folder(folder)
+
+
 def test_a_module_that_this_worker_does_not_run_is_refused(roberta: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(roberta, tmp_path / "dense"))
     kinds = ["Transformer", "Pooling", "Dense"]
@@ -83,11 +97,23 @@ def test_a_prompt_is_refused_and_an_empty_one_is_not(roberta: Path, tmp_path: Pa
         read_model_folder(folder)
 
 
-@pytest.mark.parametrize("mode", [["mean", "cls"], "weightedmean", []])
+@pytest.mark.parametrize("mode", [["mean", "cls"], "weightedmean", "attention", []])
 def test_other_poolings_are_refused(mode: object, roberta: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(roberta, tmp_path / "pooling"))
     write_json(folder / "1_Pooling" / "config.json", {"pooling_mode": mode})
     with pytest.raises(ModelError, match="pools by"):
+        read_model_folder(folder)
+
+
+def test_two_poolings_by_flags_are_refused(folder: Path) -> None:
+    write_pooling(folder, "mean", "cls", old_style=True)
+    with pytest.raises(ModelError, match="pools by"):
+        read_model_folder(folder)
+
+
+def test_a_pooling_that_leaves_the_prompt_out_is_refused(folder: Path) -> None:
+    write_json(folder / "1_Pooling" / "config.json", {"pooling_mode": "mean", "include_prompt": False})
+    with pytest.raises(ModelError, match="prompt"):
         read_model_folder(folder)
 
 
@@ -158,6 +184,11 @@ def test_a_length_without_room_for_a_word_is_refused(folder: Path) -> None:
         [
             {"type": "sentence_transformers.models.Transformer", "path": ""},
             {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+            {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+        ],
+        [
+            {"type": "sentence_transformers.models.Transformer", "path": ""},
+            {"type": "sentence_transformers.models.Normalize", "path": "2_Normalize"},
             {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
         ],
     ],
