@@ -10,12 +10,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from api.index_list import IndexList
+
+LARGEST_REMEMBERED_LIST = 32_768
 
 Rows = NDArray[np.integer]
 """Row numbers of the index, which are those of the corpus after its filters."""
@@ -84,7 +87,7 @@ class _Scope:
         return tuple(None if values is None else values.digest for values in lists)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Selection:
     """A set of rows as a bitmap: bit `row % 8` (little-endian) of byte `row // 8`; never changed once made."""
 
@@ -104,6 +107,14 @@ class Selection:
     def mask(self) -> NDArray[np.bool_]:
         """The set as booleans, shape (rows,)."""
         return np.unpackbits(self.packed, count=self.rows, bitorder="little").view(np.bool_)
+
+    def list_rows(self) -> NDArray[np.intp]:
+        """The rows in the set, in order, shape (count,); of small sets it is remembered."""
+        return self._listed if self.count <= LARGEST_REMEMBERED_LIST else np.flatnonzero(self.mask)
+
+    @cached_property
+    def _listed(self) -> NDArray[np.intp]:
+        return np.flatnonzero(self.mask)
 
     def without(self, rows: Rows) -> "Selection":
         """The set less some rows (each from 0 to `rows` - 1, repeats allowed)."""

@@ -1,16 +1,38 @@
-"""Exact search of the corpus vectors: an exhaustive float32 inner product over the rows that a caller may see."""
+"""Exact search of the corpus vectors: what an exhaustive float32 inner product over the visible rows gives.
 
+Two stages.  The first bounds every visible row's score from above, from a quarter of the bytes (`api/score_bounds.py`),
+and the rows with the best bounds are scored exactly by FAISS.  Let t be the exact score at the last wanted place: a row
+whose bound is below t cannot be among the answers.  If such a row was not scored, the search widens to all rows whose
+bound reaches t, which is complete by construction, and counts that.
+"""
+
+import logging
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from api.accessibility import Selection
+from api.metrics import SearchMetrics
+from api.quantized_rows import QuantizedRows
+from api.scan_trial import worth_scanning
+from api.score_bounds import BoundScan, ScoreBounds
+from api.shared_scan import MOST_QUERIES, SharedScan
 from shared.errors import CorpusError, NotReadyError
 
 Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+DIRECT_ROWS = 1024
+"""So few visible rows are scored exactly in the time that a first stage takes."""
+FIRST_CANDIDATES_FACTOR = 2
+FIRST_CANDIDATES_MORE = 32
+SPARSE_SHARE = 0.25
+
+log = logging.getLogger("api")
 
 
 class Hits(NamedTuple):
@@ -25,38 +47,45 @@ class Hits(NamedTuple):
 NO_HITS = Hits(np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64))
 
 
+@dataclass(frozen=True, eq=False)
 class PremiseIndex:
-    """A flat inner-product index in a memory-mapped file, so that the replicas of a host share one copy.
+    """The corpus vectors, as a flat FAISS index and in 8 bits, both in memory-mapped files that replicas share.
 
-    Thread-safe: faiss releases the interpreter's lock while it searches, and a search uses one core, so callers that
-    want throughput search from several threads.
+    Thread-safe: the interpreter's lock is released while vectors are read, and searches that come at the same time
+    share the first stage's pass.
     """
 
-    def __init__(self, index: faiss.IndexFlatIP) -> None:
-        self._index = index
+    flat: faiss.IndexFlatIP
+    scan: SharedScan | None = None
+    """The first stage; None: every search is exhaustive."""
+    metrics: SearchMetrics | None = None
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Map an index file; raises `CorpusError` where it is missing, cut short, or of another kind."""
-        try:
-            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise CorpusError(
-                f"The search index {path} is missing or damaged; remove its folder and prepare the corpus again."
-            ) from error
-        if not isinstance(index, faiss.IndexFlatIP):
-            raise CorpusError(f"{path} is no flat inner-product index; remove its folder and prepare the corpus again.")
-        return cls(index)
+    def open(
+        cls, path: Path, *, threads: int = 1, metrics: SearchMetrics | None = None, most_queries: int = MOST_QUERIES
+    ) -> Self:
+        """Map an index file and the 8-bit rows beside it.
+
+        `threads` share one pass over the rows.  Where this machine scans 8-bit rows no faster than floats the first
+        stage is left out, with a line in the log.  Raises `CorpusError` for a file that is missing, cut short, or of
+        another kind.
+        """
+        flat = _open_flat(path)
+        rows = QuantizedRows.open(path.parent, int(flat.ntotal), int(flat.d))
+        if not worth_scanning(rows, flat):
+            return cls(flat, None, metrics)
+        observe = metrics.scanned if metrics else lambda _: None
+        return cls(flat, SharedScan(BoundScan(rows, threads), most_queries=most_queries, observe=observe), metrics)
 
     @property
     def rows(self) -> int:
         """Indexed premises."""
-        return int(self._index.ntotal)
+        return int(self.flat.ntotal)
 
     @property
     def dimension(self) -> int:
         """Length of a vector."""
-        return int(self._index.d)
+        return int(self.flat.d)
 
     def search(self, queries: Vectors, selection: Selection, k: int) -> list[Hits]:
         """The `min(k, selection.count)` best selected rows for each query; `queries` has shape (n, dimension).
@@ -70,33 +99,55 @@ class PremiseIndex:
         wanted = min(k, selection.count)
         if wanted <= 0:
             return [NO_HITS] * len(queries)
-        # Every search goes through a bitmap, a full one too: it costs nothing, and equal vectors then score equally.
-        selector = faiss.IDSelectorBitmap(selection.packed.size, faiss.swig_ptr(selection.packed))
-        return [self._search_one(query, selector, wanted, selection.count) for query in queries]
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        first_candidates = FIRST_CANDIDATES_FACTOR * wanted + FIRST_CANDIDATES_MORE
+        if selection.count <= max(DIRECT_ROWS, first_candidates):
+            rows = selection.list_rows()
+            return [_best(score_rows(self.flat, query, rows), rows, wanted) for query in queries]
+        if self.scan is None:
+            return [self._search_exhaustively(query, selection, wanted) for query in queries]
+        return [self._search_in_stages(query, selection, wanted, first_candidates, self.scan) for query in queries]
 
     def score(self, queries: Vectors, vectors: Vectors) -> NDArray[np.float32]:
         """Inner products, shape (n, m), computed as the index does: a vector that it holds gets the same score."""
         self._check_vectors(queries)
         self._check_vectors(vectors)
-        index = faiss.IndexFlatIP(self.dimension)
-        index.add(np.ascontiguousarray(vectors))
         scores = np.empty((len(queries), len(vectors)), dtype=np.float32)
         if scores.size:
-            for query, row in zip(queries, scores, strict=True):
-                found, columns = _search_flat(index, query, faiss.IDSelectorAll(), len(vectors))
-                row[columns] = found
+            index = faiss.IndexFlatIP(self.dimension)
+            index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+            rows = np.arange(len(vectors))
+            for row, query in zip(scores, np.ascontiguousarray(queries, dtype=np.float32), strict=True):
+                row[:] = score_rows(index, query, rows)
         return scores
 
-    def _search_one(self, query: Vectors, selector: faiss.IDSelector, wanted: int, selected: int) -> Hits:
+    def _search_exhaustively(self, query: Vectors, selection: Selection, wanted: int) -> Hits:
         """One place more than wanted is searched, to see whether a tie crosses the end; if so, until its end."""
-        searched = min(wanted + 1, selected)
-        scores, rows = _search_flat(self._index, query, selector, searched)
-        while searched < selected and scores[wanted - 1] == scores[-1]:
-            searched = min(2 * searched, selected)
-            scores, rows = _search_flat(self._index, query, selector, searched)
-        scores, rows = scores[rows >= 0], rows[rows >= 0]  # -1: fewer were found, which damaged vectors can cause
-        order = np.lexsort((rows, -scores))[:wanted]
-        return Hits(scores[order], rows[order])
+        selector = faiss.IDSelectorBitmap(selection.packed.size, faiss.swig_ptr(selection.packed))
+        searched = min(wanted + 1, selection.count)
+        scores, rows = _search_flat(self.flat, query, selector, searched)
+        while searched < selection.count and scores[wanted - 1] == scores[-1]:
+            searched = min(2 * searched, selection.count)
+            scores, rows = _search_flat(self.flat, query, selector, searched)
+        found = rows[rows >= 0]  # -1: fewer were found, which damaged vectors can cause
+        return _best(score_rows(self.flat, query, found), found, wanted)
+
+    def _search_in_stages(
+        self, query: Vectors, selection: Selection, wanted: int, first_candidates: int, scan: SharedScan
+    ) -> Hits:
+        bounds = scan.bounds(query, selection)
+        visible, values = _visible(bounds, selection)
+        last = float(np.partition(values, len(values) - first_candidates)[len(values) - first_candidates])
+        rows = _rows_at(visible, values >= last)
+        scores = score_rows(self.flat, query, rows)
+        threshold = bounds.reaching(_last_wanted(scores, wanted))
+        widened = threshold <= last
+        if widened:
+            more = _rows_at(visible, (values >= threshold) & (values < last))
+            rows, scores = np.concatenate([rows, more]), np.concatenate([scores, score_rows(self.flat, query, more)])
+        if self.metrics:
+            self.metrics.searched(len(rows), widened=widened)
+        return _best(scores, rows, wanted)
 
     def _check_vectors(self, vectors: Vectors) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
@@ -108,9 +159,61 @@ class PremiseIndex:
             raise NotReadyError("The model gave a vector with values that are not numbers; check the worker's DTYPE.")
 
 
+def score_rows(index: faiss.IndexFlatIP, query: Vectors, rows: Rows) -> NDArray[np.float32]:
+    """Exact inner products of a query, shape (dimension,), with some rows, shape (len(rows),), by FAISS."""
+    scores = np.empty(len(rows), dtype=np.float32)
+    if len(rows):
+        faiss.omp_set_num_threads(1)  # the setting belongs to the calling thread
+        pointer = faiss.swig_ptr
+        rows = np.ascontiguousarray(rows, dtype=np.int64)
+        raw: Any = index  # its type hints leave this method out
+        raw.compute_distance_subset(1, pointer(query), len(rows), pointer(scores), pointer(rows))
+    return scores
+
+
+def _open_flat(path: Path) -> faiss.IndexFlatIP:
+    try:
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError as error:
+        raise CorpusError(
+            f"The search index {path} is missing or damaged; remove its folder and prepare the corpus again."
+        ) from error
+    if not isinstance(index, faiss.IndexFlatIP):
+        raise CorpusError(f"{path} is no flat inner-product index; remove its folder and prepare the corpus again.")
+    return index
+
+
+def _visible(bounds: ScoreBounds, selection: Selection) -> tuple[Rows | None, Vectors]:
+    """The selected rows and their values, or None and the values of all rows, -inf where not selected."""
+    if bounds.rows is not None:
+        return bounds.rows, bounds.values
+    if selection.count < SPARSE_SHARE * selection.rows:
+        rows = selection.list_rows()
+        return rows, bounds.values[rows]
+    return None, np.where(selection.mask, bounds.values, np.float32(-np.inf))
+
+
+def _rows_at(visible: Rows | None, chosen: NDArray[np.bool_]) -> Rows:
+    positions = np.flatnonzero(chosen)
+    return positions if visible is None else visible[positions]
+
+
+def _last_wanted(scores: NDArray[np.float32], wanted: int) -> float:
+    """The score at the last wanted place; -inf where damaged vectors leave fewer scores."""
+    sound = scores[~np.isnan(scores)]
+    return float(np.partition(sound, len(sound) - wanted)[len(sound) - wanted]) if len(sound) >= wanted else -np.inf
+
+
+def _best(scores: NDArray[np.float32], rows: Rows, wanted: int) -> Hits:
+    sound = ~np.isnan(scores)
+    scores, rows = scores[sound], rows[sound]
+    order = np.lexsort((rows, -scores))[:wanted]
+    return Hits(scores[order], rows[order])
+
+
 def _search_flat(
     index: faiss.Index, query: Vectors, selector: faiss.IDSelector, k: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], Rows]:
     faiss.omp_set_num_threads(1)  # the setting belongs to the calling thread
     parameters = faiss.SearchParameters()
     parameters.sel = selector

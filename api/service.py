@@ -20,6 +20,7 @@ from api.completion_listener import CompletionListener
 from api.corpus_claim import CorpusClaim
 from api.embedding_client import EmbeddingClient
 from api.job_publisher import JobPublisher
+from api.metrics import Metrics
 from api.premise_index import PremiseIndex
 from api.retrieval import RequestLimits, Retriever
 from api.snapshot import Snapshot, current_snapshot, open_snapshot
@@ -33,6 +34,9 @@ from shared.settings import Settings
 LOOK_FOR_CORPUS_SECONDS = 0.2
 MOST_CORPUS_JOBS = 8
 MOST_STATE_JOBS = 4096
+MOST_SEARCH_THREADS = 8
+WAITING_SEARCHES = 32
+"""Requests that may wait for one shared pass; they use no core meanwhile."""
 
 log = logging.getLogger("api")
 
@@ -58,6 +62,7 @@ class Service:
     settings: Settings
     side: EmbeddingSide
     threads: ThreadPoolExecutor
+    metrics: Metrics = field(default_factory=Metrics)
     retriever: Retriever | None = None
     claim: CorpusClaim | None = None
     corpus_problem: str = "The corpus is still being prepared: try again in a moment."
@@ -99,7 +104,7 @@ class Service:
         started = time.perf_counter()
         snapshot = open_snapshot(folder)
         snapshot.touch()
-        self.retriever = make_retriever(self.settings, snapshot, self.side.embeddings, self.threads)
+        self.retriever = make_retriever(self, snapshot)
         if snapshot.manifest.namespace:
             self.side.directory.pin(snapshot.manifest.namespace)
         log.info(
@@ -112,18 +117,22 @@ class Service:
         )
 
 
-def make_retriever(
-    settings: Settings, snapshot: Snapshot, embeddings: EmbeddingClient, threads: ThreadPoolExecutor
-) -> Retriever:
+def make_retriever(service: Service, snapshot: Snapshot) -> Retriever:
     """A retriever over one snapshot."""
+    threads = service.settings.search_threads or min(available_cores(), MOST_SEARCH_THREADS)
     return Retriever(
         snapshot=snapshot,
-        index=PremiseIndex.open(snapshot.index_path),
+        index=PremiseIndex.open(snapshot.index_path, threads=threads, metrics=service.metrics.search),
         accessibility=Accessibility(snapshot),
-        embeddings=embeddings,
-        limits=RequestLimits.from_settings(settings),
-        threads=threads,
+        embeddings=service.side.embeddings,
+        limits=RequestLimits.from_settings(service.settings),
+        threads=service.threads,
     )
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_embedding_side(settings: Settings) -> EmbeddingSide:
@@ -187,7 +196,7 @@ async def running_embedding_side(settings: Settings) -> AsyncIterator[EmbeddingS
 @asynccontextmanager
 async def running_service(settings: Settings) -> AsyncIterator[Service]:
     """The whole API process's parts; the corpus loads in the background."""
-    threads = ThreadPoolExecutor(max(2, os.cpu_count() or 2), thread_name_prefix="search")
+    threads = ThreadPoolExecutor(WAITING_SEARCHES + available_cores(), thread_name_prefix="search")
     async with running_embedding_side(settings) as side:
         service = Service(settings, side, threads)
         loading = asyncio.create_task(service.load_corpus(), name="load corpus")

@@ -23,7 +23,7 @@ from shared.errors import CorpusError, NotReadyError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MANIFEST_FILE = "manifest.json"
 INDEX_FILE = "vectors.faiss"

@@ -15,6 +15,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from api.name_table import write_names
+from api.quantized_rows import write_quantized
 from api.snapshot import (
     DIGEST,
     FORMAT_VERSION,
@@ -143,6 +144,7 @@ def _write_files(folder: Path, corpus: Corpus, vectors: Vectors) -> None:
     (folder / INDEXED_PREMISES_FILE).write_bytes(orjson.dumps(corpus.unfiltered_names))
     (folder / INDEXED_MODULES_FILE).write_bytes(orjson.dumps(corpus.modules))
     _write_index(folder / INDEX_FILE, vectors)
+    write_quantized(folder, vectors)
 
 
 def _write_index(path: Path, vectors: Vectors) -> None:

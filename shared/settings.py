@@ -58,6 +58,9 @@ class Settings(BaseSettings):
         120.0, description="deadline of a request; lean-lsp-mcp gives up after 10"
     )
 
+    # The search
+    search_threads: int = Field(0, ge=0, description="CPU threads of one search; 0: all cores, 8 at most")
+
     # The worker
     dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="what the model computes in")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what the model runs on")

@@ -8,6 +8,12 @@ from api.errors import documented_errors, json_response
 router = APIRouter(tags=["operations"])
 
 
+@router.get("/metrics", response_class=Response)
+async def metrics(service: CurrentService) -> Response:
+    """What this process counts, in Prometheus' text format."""
+    return Response(service.metrics.text(), media_type=service.metrics.content_type)
+
+
 @router.get("/health/live")
 async def live() -> Response:
     """200 as soon as the port is open."""

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from api.accessibility import Selection
+from api.metrics import Metrics
 from api.premise_index import Hits, PremiseIndex
+from api.quantized_rows import QuantizedRows, write_quantized
+from api.score_bounds import BoundScan
+from api.shared_scan import SharedScan
 from shared.errors import CorpusError, NotReadyError
 
 DIMENSION = 24
@@ -21,10 +25,21 @@ def unit_vectors(count: int, seed: int = 0) -> Vectors:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
-def index_of(vectors: Vectors) -> PremiseIndex:
+def index_of(vectors: Vectors, *, metrics: Metrics | None = None, staged: bool = True) -> PremiseIndex:
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
-    return PremiseIndex(index)
+    scan = SharedScan(BoundScan(QuantizedRows.of(vectors), 2)) if staged else None
+    return PremiseIndex(index, scan, metrics.search if metrics else None)
+
+
+def widened(metrics: Metrics) -> bool:
+    return "premises_search_widened_total 0.0" not in metrics.text().decode()
+
+
+def whole(vectors: Vectors, query: Vectors, mask: NDArray[np.bool_], k: int) -> Hits:
+    """An exhaustive search in float32, as FAISS scores."""
+    (hits,) = index_of(vectors, staged=False).search(query[np.newaxis], Selection.of(mask), k)
+    return hits
 
 
 def all_of(rows: int) -> Selection:
@@ -46,6 +61,56 @@ def test_a_search_is_the_exhaustive_search_of_what_is_selected(rows: int, k: int
         assert hits.rows.tolist() == exhaustive(vectors, query, mask, k)
         assert np.allclose(hits.scores, vectors[hits.rows] @ query, atol=1e-6)
         assert hits.scores.dtype == np.float32
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from([1, 2, 32, 300, 1024]), st.sampled_from([0.3, 0.6, 0.97, 1.0]), st.integers(0, 10**6))
+def test_a_search_in_stages_is_the_exhaustive_search(k: int, share: float, seed: int) -> None:
+    vectors, queries = unit_vectors(9000, seed), unit_vectors(3, seed + 1)
+    mask = np.random.default_rng(seed).random(9000) < share
+    for query, hits in zip(queries, index_of(vectors).search(queries, Selection.of(mask), k), strict=True):
+        expected = whole(vectors, query, mask, k)
+        assert np.array_equal(hits.rows, expected.rows)
+        assert np.array_equal(hits.scores, expected.scores)
+
+
+@pytest.mark.parametrize("length", [0.01, 1, 50])
+def test_vectors_of_another_length_are_searched_exactly(length: float) -> None:
+    vectors = unit_vectors(5000) * np.random.default_rng(0).uniform(length / 10, length, (5000, 1)).astype(np.float32)
+    query = unit_vectors(1, seed=1) * np.float32(length)
+    (hits,) = index_of(vectors).search(query, all_of(5000), 40)
+    assert np.array_equal(hits.rows, whole(vectors, query[0], np.ones(5000, dtype=np.bool_), 40).rows)
+
+
+def test_a_search_that_cannot_be_proved_widens_and_says_so() -> None:
+    vectors = unit_vectors(6000)
+    vectors[1000:3000] = vectors[1000] + 1e-4 * unit_vectors(2000, seed=5)
+    metrics = Metrics()
+    index = index_of(vectors, metrics=metrics)
+    index.search(unit_vectors(1, seed=9), all_of(6000), 10)
+    assert not widened(metrics)
+    (hits,) = index.search(vectors[1000:1001], all_of(6000), 10)
+    assert widened(metrics)
+    assert np.array_equal(hits.rows, whole(vectors, vectors[1000], np.ones(6000, dtype=np.bool_), 10).rows)
+
+
+def test_equal_rows_without_end_come_in_row_order_from_a_search_in_stages() -> None:
+    vectors = np.tile(unit_vectors(1), (5000, 1))
+    (hits,) = index_of(vectors).search(unit_vectors(1), all_of(5000), 70)
+    assert hits.rows.tolist() == list(range(70))
+
+
+def test_a_corpus_of_zeros_is_searched() -> None:
+    (hits,) = index_of(np.zeros((3000, DIMENSION), dtype=np.float32)).search(unit_vectors(1), all_of(3000), 5)
+    assert hits.rows.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_rows_that_are_not_finite_are_not_found_by_a_search_in_stages() -> None:
+    vectors = unit_vectors(4000)
+    vectors[100:200] = np.nan
+    (hits,) = index_of(vectors).search(vectors[:1], all_of(4000), 1500)
+    assert len(hits.rows) == 1500
+    assert not set(range(100, 200)) & set(hits.rows.tolist())
 
 
 def test_equal_scores_come_in_row_order_at_the_last_place_too() -> None:
@@ -141,6 +206,7 @@ def test_a_file_is_mapped_and_searched_as_it_was_written(tmp_path: Path) -> None
     written = faiss.IndexFlatIP(DIMENSION)
     written.add(vectors)
     faiss.write_index(written, str(tmp_path / "index"))
+    write_quantized(tmp_path, vectors)
     index = PremiseIndex.open(tmp_path / "index")
     assert (index.rows, index.dimension) == (100, DIMENSION)
     (hits,) = index.search(vectors[42:43], all_of(100), 3)

@@ -124,7 +124,7 @@ def test_a_damaged_snapshot_is_refused_and_written_anew(corpus: Corpus, data_dir
     assert open_snapshot(folder).name(0) == "A.one"
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"format_version": 1}'])
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"format_version": 2}'])
 def test_a_damaged_manifest_is_named(corpus: Corpus, data_dir: Path, content: bytes) -> None:
     folder = write(corpus, data_dir)
     (folder / "manifest.json").write_bytes(content)
@@ -136,7 +136,7 @@ def test_a_snapshot_of_another_format_is_named(corpus: Corpus, data_dir: Path) -
     folder = write(corpus, data_dir)
     manifest = orjson.loads((folder / "manifest.json").read_bytes()) | {"format_version": 99}
     (folder / "manifest.json").write_bytes(orjson.dumps(manifest))
-    with pytest.raises(CorpusError, match="has format 99, this server reads 1"):
+    with pytest.raises(CorpusError, match="has format 99, this server reads 2"):
         open_snapshot(folder)
 
 
