@@ -132,6 +132,7 @@ class Accessibility:
     def __init__(self, corpus: CorpusView, *, remembered_selections: int = 256) -> None:
         self._corpus = corpus
         self._visible_anyway = np.asarray(corpus.is_theorem | corpus.is_exposed | ~corpus.in_module_system)
+        self._rows_of_module = _consecutive(corpus.module_of_row, len(corpus.modules))
         self._recent: OrderedDict[tuple[bytes | None, ...], Selection] = OrderedDict()
         self._remembered_selections = remembered_selections
         self._lock = threading.Lock()
@@ -188,6 +189,8 @@ class Accessibility:
             chosen[_within(positions, len(chosen))] = True
             named = np.array([self._find_module(name) for name in names], dtype=np.int64)
             chosen[named[named >= 0]] = True
+        if self._rows_of_module is not None:
+            return np.repeat(chosen, self._rows_of_module)
         return np.take(chosen, self._corpus.module_of_row)
 
     def _find_module(self, name: str) -> int:
@@ -203,6 +206,12 @@ class Accessibility:
         by_position = self._corpus.row_of_unfiltered
         rows = np.concatenate([by_position[_within(positions, len(by_position))], self._corpus.find_rows(names)])
         return rows[rows >= 0]
+
+
+def _consecutive(module_of_row: NDArray[np.int32], modules: int) -> NDArray[np.intp] | None:
+    """Rows of each module where they follow one another in the modules' order, as a corpus' files give them."""
+    in_order = bool(np.all(module_of_row[:-1] <= module_of_row[1:]))
+    return np.bincount(module_of_row, minlength=modules) if in_order else None
 
 
 def _within(positions: NDArray[np.int64], length: int) -> NDArray[np.int64]:
