@@ -102,6 +102,10 @@ class Heartbeat:
     started_at: float
     texts_embedded: int = 0
     model_revision: str = ""
+    kernel: str = ""
+    """How the model is computed, as chosen at start."""
+    threads: int = 0
+    """CPU threads of the model."""
 
     def to_bytes(self) -> bytes:
         """The heartbeat as stored in Redis."""

@@ -64,11 +64,12 @@ class Settings(BaseSettings):
     # The worker
     dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="what the model computes in")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what the model runs on")
-    max_batch_tokens: PositiveInt | None = Field(
-        None, description="tokens of one batch, padding included; unset: by device"
-    )
+    max_batch_tokens: PositiveInt | None = Field(None, description="tokens of one batch; unset: by device")
     worker_concurrency: PositiveInt = Field(128, description="jobs that one worker holds at a time")
-    worker_threads: int = Field(0, ge=0, description="CPU threads of the model; 0: all cores")
+    worker_kernel: Literal["auto", "packed", "packed-onednn", "packed-varlen", "padded"] = Field(
+        "auto", description="how the model is computed; auto: what is measured to be quickest at start"
+    )
+    worker_threads: int = Field(0, ge=0, description="CPU threads of the model; 0: what is measured to be best")
 
     # Cache and queue
     cache_dtype: Literal["float32", "float16"] = Field("float32", description="what cached vectors are stored in")

@@ -22,6 +22,15 @@ def fake_vector(token_ids: NDArray[np.int32]) -> Vector:
 
 
 @dataclass
+class FakeKernel:
+    """As if it had been measured."""
+
+    name: str = "fake"
+    threads: int = 1
+    tokens_per_second: float = 1_000_000.0
+
+
+@dataclass
 class FakeEncoder:
     """One token a byte.  Texts that contain `poison` make it raise; `gate` holds batches back until it is set."""
 
@@ -35,6 +44,10 @@ class FakeEncoder:
     memory_tokens: int = 1_000_000
     device: str = "cpu"
     dtype: str = "float32"
+    kernel: FakeKernel = field(default_factory=FakeKernel)
+    batches_ahead: int = 0
+    fetched: list[int] = field(default_factory=list)
+    """How many batches had been launched when each was fetched."""
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -44,24 +57,39 @@ class FakeEncoder:
             raise ValueError("no tokens for this text")
         return [np.frombuffer(text.encode(), np.uint8)[: self.max_tokens].astype(np.int32) for text in texts]
 
-    def embed(self, batch: Sequence[NDArray[np.int32]]) -> Vector:
+    def launch(self, batch: Sequence[NDArray[np.int32]]) -> "FakeLaunched":
         self.entered.release()
         self.gate.wait(30)
-        self.batches.append([len(token_ids) for token_ids in batch])
-        if self.cost_tokens([len(token_ids) for token_ids in batch]) > self.memory_tokens:
+        lengths = [len(token_ids) for token_ids in batch]
+        self.batches.append(lengths)
+        if self.cost_tokens(len(lengths), max(lengths), sum(lengths)) > self.memory_tokens:
             raise MemoryError
-        if any(self.poison.encode() in token_ids.astype(np.uint8).tobytes() for token_ids in batch):
+        poisoned = any(self.poison.encode() in token_ids.astype(np.uint8).tobytes() for token_ids in batch)
+        if poisoned and not self.batches_ahead:
             raise RuntimeError("poisoned batch")
-        return np.stack([fake_vector(token_ids) for token_ids in batch])
+        return FakeLaunched(batch, self, poisoned=poisoned)
 
-    def cost_tokens(self, lengths: Sequence[int]) -> int:
-        return max(lengths) * len(lengths)
+    def cost_tokens(self, texts: int, longest: int, total: int) -> int:
+        del total
+        return longest * texts
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         return isinstance(error, MemoryError)
 
-    def warm_up(self) -> float:
-        return 1_000_000.0
+
+@dataclass
+class FakeLaunched:
+    """A batch of the fake encoder; where batches are launched ahead, poison shows when its vectors are fetched."""
+
+    batch: Sequence[NDArray[np.int32]]
+    encoder: FakeEncoder
+    poisoned: bool
+
+    def vectors(self) -> Vector:
+        self.encoder.fetched.append(len(self.encoder.batches))
+        if self.poisoned:
+            raise RuntimeError("poisoned batch")
+        return np.stack([fake_vector(token_ids) for token_ids in self.batch])
 
 
 @dataclass

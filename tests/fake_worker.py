@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.embedding_cache import Vector
 from shared.log_setup import set_up_logging
 from shared.settings import load_settings
-from tests.embedding_fakes import FakeEncoder
+from tests.embedding_fakes import FakeEncoder, FakeLaunched
 from worker.consumer import consume
 
 
@@ -24,17 +23,17 @@ from worker.consumer import consume
 class GatedEncoder(FakeEncoder):
     """Waits as the gate file says."""
 
-    def embed(self, batch: Sequence[NDArray[np.int32]]) -> Vector:
+    def launch(self, batch: Sequence[NDArray[np.int32]]) -> FakeLaunched:
         gate, pause = Path(os.environ["FAKE_WORKER_GATE"]), threading.Event()
         while gate.exists():
             if seconds := gate.read_text():
                 pause.wait(float(seconds))
                 break
             pause.wait(0.01)
-        return super().embed(batch)
+        return super().launch(batch)
 
 
 if __name__ == "__main__":
     settings = load_settings()
     set_up_logging(settings)
-    sys.exit(consume(settings, GatedEncoder(), 1_000_000.0))
+    sys.exit(consume(settings, GatedEncoder()))

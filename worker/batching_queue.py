@@ -5,21 +5,20 @@ corpus building last; bulk older than 5 s and corpus older than 60 s take every 
 """
 
 import logging
+import math
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.embedding_cache import CachedVector, Vector
 from shared.messages import FailedText, Priority
 from worker.throughput import Throughput
-
-TokenIds = NDArray[np.int32]
+from worker.token_ids import TokenIds
 
 STARVES_AFTER_SECONDS = {Priority.BULK: 5.0, Priority.CORPUS: 60.0}
 TURN_OF_THE_STARVING = 4
@@ -27,15 +26,28 @@ TURN_OF_THE_STARVING = 4
 log = logging.getLogger(__name__)
 
 
+class LaunchedBatch(Protocol):
+    """A batch on its way through the model."""
+
+    def vectors(self) -> Vector:
+        """Wait for the vectors, shape (texts, dimension)."""
+        ...
+
+
 class BatchEncoder(Protocol):
     """The model as the queue sees it."""
 
-    def embed(self, batch: Sequence[TokenIds]) -> Vector:
-        """Vectors of shape (len(batch), dimension) for one batch of token ids."""
+    @property
+    def batches_ahead(self) -> int:
+        """Batches to launch before the results of an earlier one are fetched; 0 where launching computes."""
         ...
 
-    def cost_tokens(self, lengths: Sequence[int]) -> int:
-        """What a batch of these lengths costs in tokens, padding included."""
+    def launch(self, batch: Sequence[TokenIds]) -> LaunchedBatch:
+        """Start one batch of token ids."""
+        ...
+
+    def cost_tokens(self, texts: int, longest: int, total: int) -> int:
+        """What a batch of `texts` texts costs, of which the longest has `longest` tokens and all have `total`."""
         ...
 
     def is_out_of_memory(self, error: BaseException) -> bool:
@@ -105,6 +117,14 @@ class _Pending:
     tickets: list[Ticket] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Launched:
+    priority: Priority
+    batch: list[_Pending]
+    started: float
+    running: LaunchedBatch | Exception
+
+
 class BatchingQueue:
     """Texts waiting for the model.  `run` is the model thread's body; everything else may be called from any thread."""
 
@@ -124,6 +144,7 @@ class BatchingQueue:
         self._waiting: dict[Priority, OrderedDict[str, _Pending]] = {priority: OrderedDict() for priority in Priority}
         self._in_flight: dict[str, _Pending] = {}
         self._batches = 0
+        self._finished_at = -math.inf
         self._closed = False
 
     def submit(self, texts: Mapping[str, TokenIds], priority: Priority) -> Ticket:
@@ -169,9 +190,13 @@ class BatchingQueue:
             self._condition.notify_all()
 
     def run(self) -> None:
-        """Embed batch after batch until `close`."""
-        while picked := self._next_batch():
-            self._embed(*picked)
+        """Embed batch after batch until `close`; on a GPU the next one is launched before the last one is fetched."""
+        launched: deque[_Launched] = deque()
+        while (picked := self._next_batch(wait=not launched)) or launched:
+            if picked:
+                launched.append(self._launch(*picked))
+            if not picked or len(launched) > self._encoder.batches_ahead:
+                self._finish(launched.popleft())
 
     def _enqueue(self, key: str, token_ids: TokenIds, priority: Priority, ticket: Ticket) -> None:
         pending = self._in_flight.get(key) or self._waiting_at_least_as_early(key, priority)
@@ -188,14 +213,16 @@ class BatchingQueue:
         found = (waiting.pop(key) for other, waiting in self._waiting.items() if other > priority and key in waiting)
         return next(found, None)
 
-    def _next_batch(self) -> tuple[Priority, list[_Pending]] | None:
+    def _next_batch(self, *, wait: bool) -> tuple[Priority, list[_Pending]] | None:
+        """The next batch; None when the queue is closed, or when nothing is waiting and nothing is to be waited for."""
         with self._condition:
-            self._condition.wait_for(lambda: self._closed or any(self._waiting.values()))
-            if self._closed:
+            if wait:
+                self._condition.wait_for(lambda: self._closed or any(self._waiting.values()))
+            if self._closed or not any(self._waiting.values()):
                 return None
             priority = self._next_priority()
             batch = self._pick(priority, self._throughput.batch_limit_tokens(priority, self._max_batch_tokens))
-            self._in_flight = {pending.key: pending for pending in batch}
+            self._in_flight.update((pending.key, pending) for pending in batch)
             self._batches += 1
             return priority, batch
 
@@ -211,28 +238,43 @@ class BatchingQueue:
     def _pick(self, priority: Priority, limit_tokens: int) -> list[_Pending]:
         waiting = self._waiting[priority]
         batch: list[_Pending] = []
-        lengths: list[int] = []
+        longest = total = 0
         for pending in waiting.values():
-            lengths.append(len(pending.token_ids))
-            if batch and self._encoder.cost_tokens(lengths) > limit_tokens:
+            longest, total = max(longest, len(pending.token_ids)), total + len(pending.token_ids)
+            if batch and self._encoder.cost_tokens(len(batch) + 1, longest, total) > limit_tokens:
                 break
             batch.append(pending)
         for pending in batch:
             del waiting[pending.key]
         return batch
 
-    def _embed(self, priority: Priority, batch: list[_Pending]) -> None:
-        """Deliver a result for each text; a batch that fails is halved until the texts at fault stand alone."""
+    def _launch(self, priority: Priority, batch: list[_Pending]) -> _Launched:
         started = self._clock()
         try:
-            vectors = self._encoder.embed([pending.token_ids for pending in batch])
+            running: LaunchedBatch | Exception = self._encoder.launch([pending.token_ids for pending in batch])
         except Exception as error:  # noqa: BLE001 - whatever one text makes the model raise must not reach its neighbours
+            running = error
+        return _Launched(priority, batch, started, running)
+
+    def _finish(self, launched: _Launched) -> None:
+        """Deliver a result for each text; a batch that fails is halved until the texts at fault stand alone."""
+        priority, batch = launched.priority, launched.batch
+        if isinstance(launched.running, Exception):
+            self._divide(priority, batch, launched.running)
+            return
+        try:
+            vectors = launched.running.vectors()
+        except Exception as error:  # noqa: BLE001 - as above
             self._divide(priority, batch, error)
             return
-        cost_tokens = self._encoder.cost_tokens([len(pending.token_ids) for pending in batch])
-        self._throughput.record(priority, cost_tokens, len(batch), self._clock() - started)
+        started, self._finished_at = max(launched.started, self._finished_at), self._clock()
+        self._throughput.record(priority, self._cost_tokens(batch), len(batch), self._finished_at - started)
         for pending, vector in zip(batch, vectors, strict=True):
             self._deliver(pending, _checked(pending, vector))
+
+    def _cost_tokens(self, batch: Sequence[_Pending]) -> int:
+        lengths = [len(pending.token_ids) for pending in batch]
+        return self._encoder.cost_tokens(len(batch), max(lengths), sum(lengths))
 
     def _divide(self, priority: Priority, batch: list[_Pending], error: Exception) -> None:
         out_of_memory = self._encoder.is_out_of_memory(error)
@@ -241,12 +283,11 @@ class BatchingQueue:
             self._deliver(batch[0], _failure(batch[0].key, out_of_memory=out_of_memory))
             return
         if out_of_memory:
-            cost_tokens = self._encoder.cost_tokens([len(pending.token_ids) for pending in batch])
-            self._max_batch_tokens = max(1, min(self._max_batch_tokens, cost_tokens // 2))
+            self._max_batch_tokens = max(1, min(self._max_batch_tokens, self._cost_tokens(batch) // 2))
         log.warning("a batch of %d texts failed (%s): halving it", len(batch), type(error).__name__)
         middle = len(batch) // 2
-        self._embed(priority, batch[:middle])
-        self._embed(priority, batch[middle:])
+        self._finish(self._launch(priority, batch[:middle]))
+        self._finish(self._launch(priority, batch[middle:]))
 
     def _deliver(self, pending: _Pending, result: CachedVector | FailedText) -> None:
         with self._condition:

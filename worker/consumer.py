@@ -14,19 +14,39 @@ from celery.exceptions import SecurityWarning
 from celery.signals import worker_shutting_down
 
 from shared import celery_app
-from shared.embedding_cache import Vector, VectorCodec
+from shared.embedding_cache import VectorCodec
 from shared.messages import Heartbeat, Priority, queue_name
 from shared.redis_client import patient_redis, prompt_redis
 from shared.settings import Settings
 from worker.batching import capped_batch_tokens
-from worker.batching_queue import BatchingQueue, TokenIds
+from worker.batching_queue import BatchingQueue, LaunchedBatch
 from worker.heartbeat import HeartbeatThread
 from worker.job_runner import JobRunner
 from worker.tasks import register_tasks
 from worker.throughput import Throughput
+from worker.token_ids import TokenIds
 from worker.vector_store import RedisVectorStore
 
 log = logging.getLogger("worker")
+
+
+class MeasuredKernel(Protocol):
+    """How a model is computed, as it was measured when it was loaded."""
+
+    @property
+    def name(self) -> str:
+        """As in WORKER_KERNEL."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """CPU threads."""
+        ...
+
+    @property
+    def tokens_per_second(self) -> float:
+        """What was measured."""
+        ...
 
 
 class LoadedEncoder(Protocol):
@@ -61,12 +81,22 @@ class LoadedEncoder(Protocol):
         """Token ids of each text."""
         ...
 
-    def embed(self, batch: Sequence[TokenIds]) -> Vector:
-        """Vectors of one batch."""
+    @property
+    def kernel(self) -> MeasuredKernel:
+        """How it computes."""
         ...
 
-    def cost_tokens(self, lengths: Sequence[int]) -> int:
-        """What a batch costs, padding included."""
+    @property
+    def batches_ahead(self) -> int:
+        """Batches to launch before the results of an earlier one are fetched."""
+        ...
+
+    def launch(self, batch: Sequence[TokenIds]) -> LaunchedBatch:
+        """Start one batch."""
+        ...
+
+    def cost_tokens(self, texts: int, longest: int, total: int) -> int:
+        """What a batch costs."""
         ...
 
     def is_out_of_memory(self, error: BaseException) -> bool:
@@ -74,11 +104,12 @@ class LoadedEncoder(Protocol):
         ...
 
 
-def consume(settings: Settings, encoder: LoadedEncoder, tokens_per_second: float) -> int:
+def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     """Wire the parts, consume jobs until a signal ends it; returns the exit code."""
     max_batch_tokens, warning = capped_batch_tokens(settings.max_batch_tokens, encoder.device)
     if warning:
         log.warning(warning)
+    tokens_per_second = encoder.kernel.tokens_per_second
     throughput = Throughput(tokens_per_second, state_seconds=128 / tokens_per_second)
     queue = BatchingQueue(encoder, throughput, max_batch_tokens=max_batch_tokens)
     codec = VectorCodec(encoder.namespace, encoder.dimension, settings.cache_dtype)
@@ -153,4 +184,6 @@ def heartbeat_source(
         held_jobs=runner.held_jobs(),
         started_at=started_at,
         texts_embedded=throughput.texts_embedded,
+        kernel=encoder.kernel.name,
+        threads=encoder.kernel.threads,
     )

@@ -9,7 +9,7 @@ from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
 from shared.settings import Settings, load_settings
 from worker.consumer import consume
-from worker.encoder import Encoder
+from worker.encoder import Encoder, EncoderOptions
 
 log = logging.getLogger("worker")
 
@@ -20,23 +20,23 @@ def main() -> NoReturn:
         settings = load_settings()
         set_up_logging(settings)
         encoder = load_encoder(settings)
-        tokens_per_second = encoder.warm_up()
     except PremiseServerError as error:
         print(f"The worker cannot start: {error}", file=sys.stderr)  # noqa: T201 - before or without a log
         sys.exit(2)
-    log.info("model ready on %s at %.0f tokens/s, namespace %s", encoder.device, tokens_per_second, encoder.namespace)
-    sys.exit(consume(settings, encoder, tokens_per_second))
+    log.info("model ready on %s, namespace %s", encoder.device, encoder.namespace)
+    sys.exit(consume(settings, encoder))
 
 
 def load_encoder(settings: Settings) -> Encoder:
     """The model of the settings, in memory."""
-    return Encoder.load(
-        model_folder(settings),
+    options = EncoderOptions(
         dtype=settings.dtype,
         device=settings.device,
         cache_dtype=settings.cache_dtype,
+        kernel=settings.worker_kernel,
         threads=settings.worker_threads,
     )
+    return Encoder.load(model_folder(settings), options)
 
 
 if __name__ == "__main__":

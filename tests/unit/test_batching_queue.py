@@ -9,8 +9,9 @@ import pytest
 from shared.embedding_cache import CachedVector
 from shared.messages import FailedText, Priority
 from tests.embedding_fakes import FakeEncoder, HandClock, fake_vector, wait_until
-from worker.batching_queue import BatchingQueue, Ticket, TokenIds
+from worker.batching_queue import BatchingQueue, Ticket
 from worker.throughput import Throughput
+from worker.token_ids import TokenIds
 
 
 def ids(text: str) -> TokenIds:
