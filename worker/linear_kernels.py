@@ -45,7 +45,7 @@ def stock_linear(weight: Tensor, bias: Tensor, activation: Activation | None = N
 def onednn_linear(weight: Tensor, bias: Tensor, activation: Activation | None = None) -> Linear:
     """oneDNN with weights laid out once; gelu and the sum with another tensor are part of the product."""
     operators = torch.ops.mkldnn
-    laid_out = operators._reorder_linear_weight(weight.contiguous().to_mkldnn())  # noqa: SLF001 - see above
+    laid_out = operators._reorder_linear_weight(weight.contiguous())  # noqa: SLF001 - see above
     pointwise: Any = operators._linear_pointwise  # noqa: SLF001
     fused = activation is gelu
     attribute, algorithm = ("gelu", "none") if fused else ("none", "")
