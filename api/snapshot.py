@@ -17,8 +17,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from api.mapped_file import map_array, map_bytes
+from api.mapped_file import map_array
 from api.name_table import NameTable, Rows
+from api.ready_answer import ReadyAnswer
 from shared.errors import CorpusError, NotReadyError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -89,10 +90,10 @@ class Snapshot:
     is_exposed: NDArray[np.bool_]
     row_of_unfiltered: NDArray[np.int32]
     """Row of each entry of `/indexed-premises` by its name, -1 where no premise of that name survived."""
-    indexed_premises_json: memoryview
-    """The ready answer of `/indexed-premises`."""
-    indexed_modules_json: memoryview
-    """The ready answer of `/indexed-modules`."""
+    indexed_premises: ReadyAnswer
+    """What `/indexed-premises` answers."""
+    indexed_modules: ReadyAnswer
+    """What `/indexed-modules` answers."""
     name_table: NameTable
     module_positions: dict[str, int]
 
@@ -194,8 +195,8 @@ def _hold(folder: Path) -> int:
 def _map(folder: Path) -> Snapshot:
     manifest = SnapshotManifest.read(folder)
     check_files(folder, manifest)
-    modules_json = memoryview(map_bytes(folder / INDEXED_MODULES_FILE))
-    modules = orjson.loads(modules_json)
+    indexed_modules = ReadyAnswer.open(folder / INDEXED_MODULES_FILE)
+    modules = orjson.loads(indexed_modules.plain.content)
     return Snapshot(
         folder=folder,
         manifest=manifest,
@@ -205,8 +206,8 @@ def _map(folder: Path) -> Snapshot:
         in_module_system=_map_rows(folder, IN_MODULE_SYSTEM_FILE, np.bool_, manifest.rows),
         is_exposed=_map_rows(folder, IS_EXPOSED_FILE, np.bool_, manifest.rows),
         row_of_unfiltered=_map_rows(folder, ROW_OF_UNFILTERED_FILE, np.int32, manifest.unfiltered_rows),
-        indexed_premises_json=memoryview(map_bytes(folder / INDEXED_PREMISES_FILE)),
-        indexed_modules_json=modules_json,
+        indexed_premises=ReadyAnswer.open(folder / INDEXED_PREMISES_FILE),
+        indexed_modules=indexed_modules,
         name_table=NameTable.open(folder),
         module_positions={name: position for position, name in enumerate(modules)},
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from api.name_table import write_names
 from api.quantized_rows import write_quantized
+from api.ready_answer import write_ready_answer
 from api.snapshot import (
     DIGEST,
     FORMAT_VERSION,
@@ -141,8 +142,8 @@ def _write_files(folder: Path, corpus: Corpus, vectors: Vectors) -> None:
     np.save(folder / IN_MODULE_SYSTEM_FILE, np.array([premise.in_module_system for premise in premises]))
     np.save(folder / IS_EXPOSED_FILE, np.array([premise.is_exposed for premise in premises]))
     write_names(folder, [premise.name for premise in premises])
-    (folder / INDEXED_PREMISES_FILE).write_bytes(orjson.dumps(corpus.unfiltered_names))
-    (folder / INDEXED_MODULES_FILE).write_bytes(orjson.dumps(corpus.modules))
+    write_ready_answer(folder / INDEXED_PREMISES_FILE, orjson.dumps(corpus.unfiltered_names))
+    write_ready_answer(folder / INDEXED_MODULES_FILE, orjson.dumps(corpus.modules))
     _write_index(folder / INDEX_FILE, vectors)
     write_quantized(folder, vectors)
 

@@ -1,8 +1,11 @@
 """The four endpoints of Lean clients (curl from premise-selection, lean-lsp-mcp)."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from api.conditional_response import CONDITIONAL_PARAMETERS, CONDITIONAL_RESPONSES, conditional_response
 from api.dependencies import CurrentRetriever, CurrentService, RequestId, Stages
 from api.disconnect import unless_disconnected
 from api.errors import documented_errors, json_response
@@ -20,6 +23,10 @@ RETRIEVE_BODY = {
     }
 }
 
+READY_LIST: dict[str, Any] = {
+    "responses": {**CONDITIONAL_RESPONSES, **documented_errors(503)},
+    "openapi_extra": CONDITIONAL_PARAMETERS,
+}
 
 Ranking = list[RankedPremiseSchema]
 
@@ -51,13 +58,15 @@ async def max_new_premises(service: CurrentService) -> Response:
     return json_response(service.settings.max_new_premises)
 
 
-@router.get("/indexed-premises", response_model=list[str], responses=documented_errors(503))
-async def indexed_premises(retriever: CurrentRetriever) -> Response:
+@router.head("/indexed-premises", response_class=Response, **READY_LIST)
+@router.get("/indexed-premises", response_model=list[str], **READY_LIST)
+async def indexed_premises(request: Request, retriever: CurrentRetriever) -> Response:
     """Names in corpus order before the filters: an integer in `local_premises` is an index into this array."""
-    return Response(bytes(retriever.snapshot.indexed_premises_json), media_type="application/json")
+    return conditional_response(request, retriever.snapshot.indexed_premises)
 
 
-@router.get("/indexed-modules", response_model=list[str], responses=documented_errors(503))
-async def indexed_modules(retriever: CurrentRetriever) -> Response:
+@router.head("/indexed-modules", response_class=Response, **READY_LIST)
+@router.get("/indexed-modules", response_model=list[str], **READY_LIST)
+async def indexed_modules(request: Request, retriever: CurrentRetriever) -> Response:
     """Module names, sorted: an integer in `imported_modules` is an index into this array."""
-    return Response(bytes(retriever.snapshot.indexed_modules_json), media_type="application/json")
+    return conditional_response(request, retriever.snapshot.indexed_modules)

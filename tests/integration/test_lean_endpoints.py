@@ -65,6 +65,67 @@ def test_indexed_modules_are_sorted(server: Server, corpus: Corpus) -> None:
     assert indexed == sorted(indexed) == corpus.modules
 
 
+LISTS = pytest.mark.parametrize("path", ["/indexed-premises", "/indexed-modules"])
+
+
+@LISTS
+def test_a_list_is_sent_plain_to_a_client_that_names_no_coding(server: Server, path: str) -> None:
+    client = server.client()
+    request = client.build_request("GET", path)
+    del request.headers["accept-encoding"]
+    response = client.send(request)
+    assert "content-encoding" not in response.headers
+    assert int(response.headers["content-length"]) == len(response.content)
+    assert response.headers["content-type"] == "application/json"
+
+
+@LISTS
+def test_a_list_is_sent_gzipped_to_a_client_that_prefers_it(server: Server, path: str) -> None:
+    plain = server.client().get(path, headers={"Accept-Encoding": "identity"})
+    gzipped = server.client().get(path, headers={"Accept-Encoding": "gzip;q=0.5, identity;q=0.1"})
+    assert (plain.content, gzipped.headers["content-encoding"]) == (gzipped.content, "gzip")
+    assert int(gzipped.headers["content-length"]) < len(plain.content)
+    assert plain.headers["etag"] != gzipped.headers["etag"]
+    assert plain.headers["vary"] == gzipped.headers["vary"] == "Accept-Encoding"
+
+
+@LISTS
+@pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', "*"])
+def test_a_client_that_has_a_list_is_told_so_by_every_replica(server: Server, path: str, form: str) -> None:
+    given = server.client(0).get(path)
+    again = server.client(1).get(path, headers={"If-None-Match": form.format(given.headers["etag"])})
+    assert (again.status_code, again.content) == (304, b"")
+    assert "content-type" not in again.headers
+    for name in ("etag", "cache-control", "vary"):
+        assert again.headers[name] == given.headers[name]
+
+
+@LISTS
+def test_a_client_that_has_something_else_gets_the_list(server: Server, path: str) -> None:
+    of_another_coding = server.client().get(path, headers={"Accept-Encoding": "identity"}).headers["etag"]
+    other = "/indexed-modules" if path == "/indexed-premises" else "/indexed-premises"
+    of_another_list = server.client().get(other).headers["etag"]
+    response = server.client().get(path, headers={"If-None-Match": f"{of_another_coding}, {of_another_list}"})
+    assert response.status_code == 200
+    assert response.content
+
+
+@LISTS
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+def test_a_head_gets_the_headers_of_the_get_alone(server: Server, path: str, coding: str) -> None:
+    head = server.client().head(path, headers={"Accept-Encoding": coding})
+    whole = server.client().get(path, headers={"Accept-Encoding": coding})
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("etag", "content-length", "content-type", "vary", "cache-control"):
+        assert head.headers[name] == whole.headers[name]
+    assert server.client().head(path, headers={"If-None-Match": "*"}).status_code == 304
+
+
+@LISTS
+def test_a_list_must_be_revalidated_before_it_is_used_again(server: Server, path: str) -> None:
+    assert server.client().get(path).headers["cache-control"] == "no-cache"
+
+
 def test_without_lists_the_whole_corpus_is_accessible(server: Server, corpus: Corpus) -> None:
     answer = retrieve(server, k=1024, imported_modules=None, local_premises=None)
     assert sorted(names(answer)) == sorted(premise.name for premise in corpus.premises)

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from api.given_embeddings import load_embeddings
-from api.snapshot import Snapshot, current_snapshot, open_snapshot
+from api.snapshot import FORMAT_VERSION, Snapshot, current_snapshot, open_snapshot
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
 from shared.corpus import Corpus, read_corpus
 from shared.errors import CorpusError, NotReadyError
@@ -50,8 +50,8 @@ def test_a_snapshot_holds_what_the_corpus_does(corpus: Corpus, data_dir: Path) -
     assert snapshot.in_module_system.tolist() == [False, True, True]
     assert snapshot.is_exposed.tolist() == [False, True, False]
     assert snapshot.row_of_unfiltered.tolist() == corpus.row_of_unfiltered.tolist() == [0, 0, 1, -1, 2]
-    assert orjson.loads(snapshot.indexed_premises_json) == corpus.unfiltered_names
-    assert orjson.loads(snapshot.indexed_modules_json) == corpus.modules
+    assert orjson.loads(snapshot.indexed_premises.plain.content) == corpus.unfiltered_names
+    assert orjson.loads(snapshot.indexed_modules.plain.content) == corpus.modules
 
 
 def test_a_manifest_says_what_the_snapshot_is_of(corpus: Corpus, data_dir: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_damaged_snapshot_is_refused_and_written_anew(corpus: Corpus, data_dir
     assert open_snapshot(folder).name(0) == "A.one"
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"format_version": 2}'])
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"format_version": %d}' % FORMAT_VERSION])
 def test_a_damaged_manifest_is_named(corpus: Corpus, data_dir: Path, content: bytes) -> None:
     folder = write(corpus, data_dir)
     (folder / "manifest.json").write_bytes(content)
@@ -136,7 +136,7 @@ def test_a_snapshot_of_another_format_is_named(corpus: Corpus, data_dir: Path) -
     folder = write(corpus, data_dir)
     manifest = orjson.loads((folder / "manifest.json").read_bytes()) | {"format_version": 99}
     (folder / "manifest.json").write_bytes(orjson.dumps(manifest))
-    with pytest.raises(CorpusError, match="has format 99, this server reads 2"):
+    with pytest.raises(CorpusError, match=f"has format 99, this server reads {FORMAT_VERSION}"):
         open_snapshot(folder)
 
 
