@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from api.accessibility import Accessibility, Selection
 from api.embedding_client import Embedded, EmbeddingClient, EmbeddingOrder, TextGroup
@@ -17,8 +16,6 @@ from shared.embedding_cache import text_key
 from shared.errors import InvalidRequestError, TextRejectedError
 from shared.messages import Priority
 from shared.settings import Settings
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +67,22 @@ class Retriever:
         if request.k <= 0 or not states:
             return [[] for _ in states]
         new_premises = (request.new_premises or [])[: self.limits.max_new_premises]
-        selection = await self._in_thread(stages, "select", lambda: self._select(request, new_premises))
         embedded = await self._embed(states, new_premises, request_id, stages)
-        k = min(request.k, self.limits.max_k)
-        return await self._in_thread(stages, "search", lambda: self._rank(embedded, selection, new_premises, k))
+        # One trip to a thread for both: handing work over and back costs more than a remembered selection.
+        return await asyncio.get_running_loop().run_in_executor(
+            self.threads, self._select_and_rank, request, new_premises, embedded, stages
+        )
+
+    def _select_and_rank(
+        self, request: RetrieveRequest, new_premises: Sequence[NewPremise], embedded: Embedded, stages: StageTimes
+    ) -> list[list[RankedPremise]]:
+        started = time.perf_counter()
+        selection = self._select(request, new_premises)
+        stages.note("select", started)
+        started = time.perf_counter()
+        rankings = self._rank(embedded, selection, new_premises, min(request.k, self.limits.max_k))
+        stages.note("search", started)
+        return rankings
 
     def _select(self, request: RetrieveRequest, new_premises: Sequence[NewPremise]) -> Selection:
         return self.accessibility.select(
@@ -114,12 +123,6 @@ class Retriever:
             merge(hit.scores, self.snapshot.names(hit.rows), scores_of_new, names, k)
             for hit, scores_of_new in zip(hits, new_scores, strict=True)
         ]
-
-    async def _in_thread(self, stages: StageTimes, stage: str, work: Callable[[], T]) -> T:
-        started = time.perf_counter()
-        result = await asyncio.get_running_loop().run_in_executor(self.threads, work)
-        stages.note(stage, started)
-        return result
 
 
 def _name_text(error: TextRejectedError, states: Sequence[str], new_premises: Sequence[NewPremise]) -> str:
