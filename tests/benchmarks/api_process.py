@@ -1,0 +1,80 @@
+"""What an API process costs: seconds until it is ready, and memory, for the first one of a host and for the second.
+
+python -m tests.benchmarks.api_process ../shared/data/mathlib-corpus.tar.gz
+"""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+from shared.archive import unpack_corpus
+from shared.corpus import Corpus, read_corpus
+from tests.benchmarks.measured_api import Backend, MeasuredApi, retrieval, running_backend, running_measured_api
+
+DIMENSION = 768
+QUERIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ApiProcessRow:
+    """One API process over a prepared corpus, page cache warm."""
+
+    process: str
+    """`first` or `second` on the host."""
+    premises: int
+    ready_seconds: float
+    """From launch to `/health/ready`."""
+    added_bytes: int
+    """By how much the PSS of all API processes grew through this one, after its queries."""
+    private_bytes: int
+    """Memory that only this process maps, at the end."""
+    share_of_first: float
+    """`added_bytes` as a part of the first process's."""
+
+
+def measure_api_processes(corpus: Corpus, folder: Path, *, dimension: int = DIMENSION) -> list[ApiProcessRow]:
+    """Start one API process, then a second, over the same snapshot; each answers cached queries over all premises."""
+    with running_backend(folder, corpus, dimension=dimension, goals=QUERIES) as backend:
+        with running_measured_api(backend, "warm-up"):
+            pass  # bytecode and page cache
+        with running_measured_api(backend, "first") as first:
+            send_queries(first, backend)
+            alone = first.proportional_bytes()
+            with running_measured_api(backend, "second") as second:
+                send_queries(second, backend)
+                added = first.proportional_bytes() + second.proportional_bytes() - alone
+                rows = len(corpus.premises)
+                return [
+                    ApiProcessRow("first", rows, first.ready_seconds, alone, first.private_bytes(), 1.0),
+                    ApiProcessRow("second", rows, second.ready_seconds, added, second.private_bytes(), added / alone),
+                ]
+
+
+def send_queries(api: MeasuredApi, backend: Backend) -> None:
+    """Ask for the premises of every cached goal, with the whole corpus visible."""
+    connection = HTTPConnection("127.0.0.1", api.port, timeout=60)
+    for goal in backend.goals:
+        connection.request("POST", "/retrieve", retrieval(goal))
+        response = connection.getresponse()
+        assert response.status == 200, response.read()
+        response.read()
+    connection.close()
+
+
+def report(rows: Sequence[ApiProcessRow]) -> None:
+    """Print the rows as a table."""
+    for row in rows:
+        print(
+            f"{row.process:<7} {row.premises} premises: ready in {row.ready_seconds:.2f} s, "
+            f"adds {row.added_bytes / 2**20:.0f} MiB ({row.share_of_first:.1%} of the first), "
+            f"private {row.private_bytes / 2**20:.0f} MiB"
+        )
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        unpacked = unpack_corpus(Path(sys.argv[1]), Path(scratch) / "corpora")
+        report(measure_api_processes(read_corpus(unpacked), Path(scratch)))
