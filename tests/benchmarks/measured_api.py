@@ -38,6 +38,8 @@ class Backend:
     """Goals whose vectors are cached."""
     folder: Path
     """Where processes write their logs."""
+    snapshot_seconds: float
+    """What it took to write the snapshot."""
 
 
 @contextmanager
@@ -45,13 +47,15 @@ def running_backend(folder: Path, corpus: Corpus, *, dimension: int, goals: int)
     """Write a snapshot with random vectors of `dimension` numbers, start Redis, cache the vectors of some goals."""
     state = folder / "state"
     vectors = unit_vectors(len(corpus.premises), dimension)
+    started = time.perf_counter()
     publish_snapshot(state, write_snapshot(corpus, vectors, data_dir=state, model=MODEL, namespace=NAMESPACE))
+    snapshot_seconds = time.perf_counter() - started
     texts = [f"a b : Nat\n⊢ a + {number} = {number} + a" for number in range(goals)]
     with running_redis(folder / "redis") as url, redis.Redis.from_url(url) as client:
         announce_worker(client, dimension)
         cache_vectors(client, texts, dimension)
         environment = {"REDIS_URL": url, "DATA_DIR": str(state), "MODEL_ID": MODEL}
-        yield Backend(environment, texts, folder)
+        yield Backend(environment, texts, folder, snapshot_seconds)
 
 
 def announce_worker(client: redis.Redis, dimension: int) -> None:
