@@ -15,24 +15,36 @@ COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
 MOVING_REVISIONS = ("", "main")
 
 
-def open_corpus_folder(settings: Settings) -> Path:
-    """The corpus folder that `DATA`, or `DATA_REPO` and `DATA_REVISION`, name; archives are unpacked into DATA_DIR.
+def find_corpus(settings: Settings) -> Path:
+    """The corpus folder or archive that `DATA`, or `DATA_REPO` and `DATA_REVISION`, name; the hub's is fetched.
 
-    Raises `ArtifactError` where it cannot be found, fetched or unpacked, `CorpusError` where the hub's archive is of
-    another revision than its repository says.
+    Raises `ArtifactError` where it cannot be found or fetched.
     """
     if settings.data == DEMO:
         from shared.demo import demo_corpus_path
 
         return demo_corpus_path()
     if not settings.data:
-        return _hub_corpus(settings)
+        return _hub_archive(settings)
     path = Path(settings.data).expanduser()
-    if path.is_dir():
+    if path.is_dir() or path.is_file():
         return path
-    if path.is_file():
-        return unpack_corpus(path, _unpacked_folder(settings))
     raise ArtifactError(f"DATA={settings.data} does not exist: name a corpus folder, a {ARCHIVE_NAME}, or `demo`.")
+
+
+def open_corpus_folder(settings: Settings, found: Path | None = None) -> Path:
+    """The folder of the corpus that `find_corpus` found (asked here if not before); archives go into DATA_DIR.
+
+    Raises `ArtifactError` where it cannot be found, fetched or unpacked, `CorpusError` where the hub's archive is of
+    another revision than its repository says.
+    """
+    found = found or find_corpus(settings)
+    if found.is_dir():
+        return found
+    folder = unpack_corpus(found, _unpacked_folder(settings))
+    if not settings.data:
+        _check_revision(folder, settings)
+    return folder
 
 
 def find_embeddings(settings: Settings) -> Path | None:
@@ -79,7 +91,7 @@ def _demo_model() -> Path:
     return Path(get_model_path())
 
 
-def _hub_corpus(settings: Settings) -> Path:
+def _hub_archive(settings: Settings) -> Path:
     if not settings.data_revision:
         raise ArtifactError(
             "No corpus is named: set DATA to a folder, a premises.tar.gz or `demo`, "
@@ -91,9 +103,7 @@ def _hub_corpus(settings: Settings) -> Path:
             f"The data set {settings.data_repo} has no {ARCHIVE_NAME} at {settings.data_revision}: "
             "check DATA_REPO and DATA_REVISION."
         )
-    folder = unpack_corpus(archive, _unpacked_folder(settings))
-    _check_revision(folder, settings)
-    return folder
+    return archive
 
 
 def _check_revision(folder: Path, settings: Settings) -> None:

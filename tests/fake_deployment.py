@@ -42,10 +42,10 @@ class FakeDeployment:
         }
 
     @contextmanager
-    def worker(self, number: int = 1) -> Iterator[Process]:
+    def worker(self, number: int = 1, **environment: str) -> Iterator[Process]:
         """A worker for the length of a block; what it printed is shown when a test fails."""
         command = [sys.executable, "-m", "tests.fake_worker"]
-        with running(command, self.folder / f"worker-{number}.log", self.environment) as process:
+        with running(command, self.folder / f"worker-{number}.log", self.environment | environment) as process:
             yield process
             sys.stdout.write(process.output()[-4000:])
 

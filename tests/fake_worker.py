@@ -1,6 +1,7 @@
 """A real Celery worker with an encoder that needs no weights: `python -m tests.fake_worker`.
 
 While the file named by FAKE_WORKER_GATE exists, batches wait: for ever where it is empty, else the seconds it says.
+FAKE_WORKER_NAMESPACE is the namespace that it embeds in.
 """
 
 import os
@@ -36,4 +37,5 @@ class GatedEncoder(FakeEncoder):
 if __name__ == "__main__":
     settings = load_settings()
     set_up_logging(settings)
-    sys.exit(consume(settings, GatedEncoder()))
+    encoder = GatedEncoder(namespace=os.environ.get("FAKE_WORKER_NAMESPACE", "fake"))
+    sys.exit(consume(settings, encoder))

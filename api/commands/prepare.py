@@ -4,7 +4,9 @@ import asyncio
 import logging
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from filelock import FileLock
@@ -12,9 +14,10 @@ from tqdm import tqdm
 
 from api.corpus_embedding import PartialEmbeddings, embed_corpus, final_path
 from api.given_embeddings import check_embeddings
+from api.preparation_record import PreparationRecord, source_digest
 from api.service import EmbeddingSide, running_embedding_side
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
-from shared.artifacts import find_embeddings, open_corpus_folder
+from shared.artifacts import find_corpus, find_embeddings, open_corpus_folder
 from shared.corpus import Corpus, read_corpus
 from shared.embedding_cache import Vector
 from shared.errors import CorpusError, NotReadyError
@@ -30,26 +33,73 @@ log = logging.getLogger("prepare")
 def prepare(settings: Settings) -> None:
     """Make the snapshot of the corpus that the settings name and point API replicas at it.
 
+    Where nothing has changed since the last preparation, its snapshot is used again without reading the corpus.
     Raises `ArtifactError`, `CorpusError` or `NotReadyError` with a sentence on what does not fit.  One runs at a time
     on a data folder: others wait for the lock and then find the work done.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(settings.data_dir / "prepare.lock"):
-        corpus = read_corpus(open_corpus_folder(settings), on_broken_line=settings.corpus_on_broken_line)
-        given = find_embeddings(settings)
-        asyncio.run(_prepare(settings, corpus, given))
+        source = Source.find(settings)
+        earlier = _find_earlier(settings.data_dir, source)
+        corpus = None if earlier else source.read_corpus()  # while the worker is still loading its model
+        asyncio.run(_prepare(source, earlier, corpus))
 
 
-async def _prepare(settings: Settings, corpus: Corpus, given: Path | None) -> None:
-    async with running_embedding_side(settings) as side:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a preparation is made of."""
+
+    settings: Settings
+    found_corpus: Path
+    """Folder or archive."""
+    given: Path | None
+    """Embeddings that somebody else computed."""
+    digest: str | None
+    """Taken before anything is read: a change in between is then seen by the next preparation."""
+
+    @classmethod
+    def find(cls, settings: Settings) -> Self:
+        """Find the files; raises `ArtifactError` where one is missing."""
+        corpus, given = find_corpus(settings), find_embeddings(settings)
+        return cls(settings, corpus, given, source_digest(settings, corpus, given))
+
+    def read_corpus(self) -> Corpus:
+        """Unpack, if need be, and parse."""
+        folder = open_corpus_folder(self.settings, self.found_corpus)
+        return read_corpus(folder, on_broken_line=self.settings.corpus_on_broken_line)
+
+
+def _find_earlier(data_dir: Path, source: Source) -> PreparationRecord | None:
+    """The last preparation, if it was of this very source and its snapshot is whole."""
+    record = PreparationRecord.read(data_dir)
+    if record is None or record.source != source.digest or record.find_snapshot(data_dir) is None:
+        return None
+    return record
+
+
+async def _prepare(source: Source, earlier: PreparationRecord | None, corpus: Corpus | None) -> None:
+    data_dir = source.settings.data_dir
+    async with running_embedding_side(source.settings) as side:
         worker = await _wait_for_worker(side)
-        if given is not None:
-            vectors, namespace = check_embeddings(given, corpus=corpus, worker=worker)
+        if earlier and earlier.fits(worker) and (folder := earlier.find_snapshot(data_dir)):
+            log.info("nothing has changed since the snapshot %s was made: it is used again", folder.name[:12])
         else:
-            vectors, namespace = await _computed(settings, corpus, worker, side), worker.namespace
-    folder = write_snapshot(corpus, vectors, data_dir=settings.data_dir, model=settings.model_id, namespace=namespace)
-    publish_snapshot(settings.data_dir, folder)
-    prune_snapshots(settings.data_dir, keep=folder)
+            folder = await _make_snapshot(source, corpus or source.read_corpus(), worker, side)
+    publish_snapshot(data_dir, folder)
+    prune_snapshots(data_dir, keep=folder)
+    if source.digest:
+        PreparationRecord(
+            source=source.digest, namespace=worker.namespace, dimension=worker.dimension, snapshot=folder.name
+        ).write(data_dir)
+
+
+async def _make_snapshot(source: Source, corpus: Corpus, worker: Heartbeat, side: EmbeddingSide) -> Path:
+    settings = source.settings
+    if source.given is not None:
+        vectors, namespace = check_embeddings(source.given, corpus=corpus, worker=worker)
+    else:
+        vectors, namespace = await _computed(settings, corpus, worker, side), worker.namespace
+    return write_snapshot(corpus, vectors, data_dir=settings.data_dir, model=settings.model_id, namespace=namespace)
 
 
 async def _wait_for_worker(side: EmbeddingSide) -> Heartbeat:

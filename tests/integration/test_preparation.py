@@ -2,18 +2,22 @@
 
 import shutil
 import signal
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from api.snapshot import current_snapshot, open_snapshot, withdraw_snapshot
 from shared.demo import demo_corpus_path
+from tests.corpora import pack_corpus, unit_vectors
 from tests.embedding_fakes import wait_until
 from tests.fake_deployment import FakeDeployment, fake_deployment
 from tests.processes import Process, prepare_command, run_prepare, running
 
 ROWS = 780
+READ = "read corpus"
 
 
 @pytest.fixture
@@ -58,6 +62,81 @@ def test_a_second_preparation_computes_nothing(deployment: FakeDeployment) -> No
     run_prepare(deployment.folder / "first.log", deployment.environment)
     second: Process = run_prepare(deployment.folder / "second.log", deployment.environment)
     assert "embedding" not in second.output()
+
+
+def copied_corpus(deployment: FakeDeployment) -> Path:
+    folder = deployment.folder / "corpus"
+    shutil.copytree(demo_corpus_path(), folder)
+    return folder
+
+
+def prepared(deployment: FakeDeployment, **environment: str) -> str:
+    """Run a preparation; returns what it said."""
+    log = deployment.folder / f"prepare-{uuid.uuid4().hex}.log"
+    return run_prepare(log, deployment.environment | environment).output()
+
+
+def served(deployment: FakeDeployment) -> Path:
+    """The snapshot that replicas serve."""
+    snapshot = current_snapshot(deployment.folder / "state")
+    assert snapshot is not None
+    return snapshot
+
+
+def test_an_unchanged_source_is_not_read_again(deployment: FakeDeployment) -> None:
+    data = str(copied_corpus(deployment))
+    assert READ in prepared(deployment, DATA=data)
+    first = served(deployment)
+    withdraw_snapshot(deployment.folder / "state")
+    again = prepared(deployment, DATA=data)
+    assert READ not in again
+    assert "nothing has changed" in again
+    assert served(deployment) == first
+
+
+def test_an_unchanged_archive_is_not_read_again_until_its_embeddings_change(deployment: FakeDeployment) -> None:
+    archive = pack_corpus(copied_corpus(deployment), deployment.folder / "premises.tar.gz")
+    np.save(deployment.folder / "given.npy", unit_vectors(ROWS, 8))
+    given = {"DATA": str(archive), "EMBEDDINGS": str(deployment.folder / "given.npy")}
+    prepared(deployment, **given)
+    assert READ not in prepared(deployment, **given)
+    np.save(deployment.folder / "given.npy", unit_vectors(ROWS, 8, seed=1))
+    before = served(deployment)
+    assert READ in prepared(deployment, **given)
+    assert served(deployment) != before
+
+
+def test_a_changed_declaration_is_read(deployment: FakeDeployment) -> None:
+    corpus = copied_corpus(deployment)
+    prepared(deployment, DATA=str(corpus))
+    before = served(deployment)
+    [changed, *_] = sorted((corpus / "Declarations").iterdir())
+    changed.write_text(changed.read_text().replace("theorem", "axiom", 1))
+    assert READ in prepared(deployment, DATA=str(corpus))
+    assert served(deployment) != before
+
+
+def test_a_setting_that_matters_has_the_corpus_read_again(deployment: FakeDeployment) -> None:
+    prepared(deployment)
+    assert READ in prepared(deployment, CORPUS_ON_BROKEN_LINE="skip-rest")
+
+
+def test_a_damaged_snapshot_is_made_anew(deployment: FakeDeployment) -> None:
+    prepared(deployment)
+    (served(deployment) / "names.txt").write_bytes(b"cut")
+    assert READ in prepared(deployment)
+    assert open_snapshot(served(deployment)).name(0)
+
+
+def test_a_worker_of_another_namespace_has_everything_made_anew(tmp_path: Path) -> None:
+    with fake_deployment(tmp_path) as deployment:
+        with deployment.worker(1):
+            prepared(deployment)
+            before = served(deployment)
+        with deployment.worker(2, FAKE_WORKER_NAMESPACE="other"):
+            assert READ in prepared(deployment)
+        assert open_snapshot(served(deployment)).manifest.namespace == "other"
+        assert served(deployment) != before
 
 
 def test_embeddings_with_too_few_rows_are_refused(deployment: FakeDeployment) -> None:
