@@ -103,9 +103,9 @@ class Heartbeat:
     texts_embedded: int = 0
     model_revision: str = ""
     kernel: str = ""
-    """How the model is computed, as chosen at start."""
+    """How the model is computed, as measured fastest at the start or as the operator wants it."""
     threads: int = 0
-    """CPU threads of the model."""
+    """CPU threads of the model; 0: it runs on a GPU."""
 
     def to_bytes(self) -> bytes:
         """The heartbeat as stored in Redis."""

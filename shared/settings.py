@@ -67,9 +67,9 @@ class Settings(BaseSettings):
     max_batch_tokens: PositiveInt | None = Field(None, description="tokens of one batch; unset: by device")
     worker_concurrency: PositiveInt = Field(128, description="jobs that one worker holds at a time")
     worker_kernel: Literal["auto", "packed", "packed-onednn", "packed-varlen", "padded"] = Field(
-        "auto", description="how the model is computed; auto: what is measured to be quickest at start"
+        "auto", description="how the model is computed; auto: the fastest, as measured at start"
     )
-    worker_threads: int = Field(0, ge=0, description="CPU threads of the model; 0: what is measured to be best")
+    worker_threads: int = Field(0, ge=0, description="CPU threads of the model; 0: the fastest number, as measured")
 
     # Cache and queue
     cache_dtype: Literal["float32", "float16"] = Field("float32", description="what cached vectors are stored in")

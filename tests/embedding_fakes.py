@@ -22,15 +22,6 @@ def fake_vector(token_ids: NDArray[np.int32]) -> Vector:
 
 
 @dataclass
-class FakeKernel:
-    """As if it had been measured."""
-
-    name: str = "fake"
-    threads: int = 1
-    tokens_per_second: float = 1_000_000.0
-
-
-@dataclass
 class FakeEncoder:
     """One token a byte.  Texts that contain `poison` make it raise; `gate` holds batches back until it is set."""
 
@@ -44,7 +35,10 @@ class FakeEncoder:
     memory_tokens: int = 1_000_000
     device: str = "cpu"
     dtype: str = "float32"
-    kernel: FakeKernel = field(default_factory=FakeKernel)
+    kernel: str = "fake"
+    threads: int = 1
+    tokens_per_second: float = 1_000_000.0
+    pads: bool = True
     batches_ahead: int = 0
     fetched: list[int] = field(default_factory=list)
     """How many batches had been launched when each was fetched."""
@@ -69,9 +63,8 @@ class FakeEncoder:
             raise RuntimeError("poisoned batch")
         return FakeLaunched(batch, self, poisoned=poisoned)
 
-    def cost_tokens(self, texts: int, longest: int, total: int) -> int:
-        del total
-        return longest * texts
+    def cost_tokens(self, count: int, longest: int, total: int) -> int:
+        return count * longest if self.pads else total
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         return isinstance(error, MemoryError)

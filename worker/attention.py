@@ -1,84 +1,138 @@
-"""Attention within each text of a batch whose texts lie one behind the other."""
+"""Self-attention over packed texts: each token attends to its own text's tokens, three ways.
+
+A strategy plans once per batch; the plan is then applied in every layer.
+"""
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import scaled_dot_product_attention
 
-from worker.token_batch import TokenBatch, to_device
+from worker.packed_batch import PackedBatch
 
-Attention = Callable[[Tensor], Tensor]
-"""From queries, keys and values of shape (tokens, 3, heads, size) to (tokens, heads · size)."""
-
-PrepareAttention = Callable[[TokenBatch, Tensor | None], Attention]
-"""Makes the attention for one batch; the tensor is a bias by position, shape (1, heads, most tokens, most tokens)."""
+Attend = Callable[[Tensor], Tensor]
+"""(tokens, 3 * hidden), query, key and value beside one another, to (tokens, hidden)."""
+VARLEN_DTYPES = (torch.float16, torch.bfloat16)
 
 
-def attend_text_by_text(batch: TokenBatch, bias: Tensor | None) -> Attention:
-    """One call for all texts of one length: nothing is computed for padding.  For CPUs, where a call costs little."""
-    groups = list(batch.groups())
+class Attention(Protocol):
+    """A way to attend."""
 
-    def attend(projected: Tensor) -> Tensor:
-        tokens, _, heads, size = projected.shape
-        mixed = projected.new_empty((tokens, heads, size))
-        for group in groups:
-            end = group.first_token + group.texts * group.length
-            shape = (group.texts, group.length, 3, heads, size)
-            queries, keys, values = projected[group.first_token : end].view(shape).permute(2, 0, 3, 1, 4)
-            mask = None if bias is None else bias[:, :, : group.length, : group.length]
-            found = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-            mixed[group.first_token : end].view(group.texts, group.length, heads, size).copy_(found.transpose(1, 2))
-        return mixed.view(tokens, heads * size)
+    def plan(self, batch: PackedBatch) -> Attend:
+        """What is the same in every layer of a batch, done once."""
+        ...
 
-    return attend
+    def cost_tokens(self, count: int, longest: int, total: int) -> int:
+        """What a batch costs in tokens, padding included where this way pads."""
+        ...
 
 
-def attend_padded(batch: TokenBatch, bias: Tensor | None, device: str) -> Attention:
-    """Only the attention is padded, the linear layers are not.  For any device, dtype and bias."""
-    texts, longest = len(batch.lengths), batch.longest
-    places = to_device(batch.padded_places(), device)
-    there = torch.zeros(texts * longest, dtype=torch.bool, device=device)
-    mask = there.index_fill_(0, places, value=True).view(texts, 1, 1, longest)
-    shift = None if bias is None else bias[:, :, :longest, :longest].masked_fill(~mask, -torch.inf)
+@dataclass(frozen=True, slots=True)
+class PerSequenceAttention:
+    """One call for each run of texts of one length: no padding, for devices where a call costs little."""
 
-    def attend(projected: Tensor) -> Tensor:
-        _, _, heads, size = projected.shape
-        padded = projected.new_zeros((texts * longest, 3, heads, size)).index_copy_(0, places, projected)
-        queries, keys, values = padded.view(texts, longest, 3, heads, size).permute(2, 0, 3, 1, 4)
-        found = functional.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask if shift is None else shift
-        )
-        return found.transpose(1, 2).reshape(texts * longest, heads * size).index_select(0, places)
+    heads: int
+    position_bias: Tensor | None = None
 
-    return attend
+    def plan(self, batch: PackedBatch) -> Attend:
+        """See `Attention`."""
+        runs = [(count, length, self._bias(length)) for count, length in batch.equal_lengths()]
+        sizes = [count * length for count, length, _ in runs]
 
+        def attend(query_key_value: Tensor) -> Tensor:
+            parts = zip(torch.split(query_key_value, sizes), runs, strict=True)
+            return torch.cat([_attend(part, self.heads, *run) for part, run in parts])
 
-def attend_varlen(batch: TokenBatch, device: str) -> Attention:
-    """torch's attention over texts of several lengths in one kernel.  For CUDA, in half precision, without bias."""
-    from torch.nn.attention.varlen import varlen_attn
+        return attend
 
-    starts = to_device(batch.starts, device).to(torch.int32)
-    # One split keeps a text's vector independent of its batch; older versions of torch do not split.
-    options: dict[str, Any] = {"num_splits": 1} if "num_splits" in inspect.signature(varlen_attn).parameters else {}
+    def cost_tokens(self, count: int, longest: int, total: int) -> int:
+        """Nothing is padded."""
+        return total
 
-    def attend(projected: Tensor) -> Tensor:
-        queries, keys, values = projected.unbind(1)
-        found: Any = varlen_attn(queries, keys, values, starts, starts, batch.longest, batch.longest, **options)
-        mixed: Tensor = found.flatten(1)
-        return mixed
-
-    return attend
+    def _bias(self, length: int) -> Tensor | None:
+        return None if self.position_bias is None else self.position_bias[..., :length, :length]
 
 
-def has_varlen(device: str, dtype: torch.dtype) -> bool:
-    """Whether `attend_varlen` may be tried here."""
-    if not device.startswith("cuda") or dtype not in (torch.float16, torch.bfloat16):
-        return False
+@dataclass(frozen=True, slots=True)
+class PaddedAttention:
+    """All texts in one call, padded to the longest for the attention alone: runs everywhere."""
+
+    heads: int
+    position_bias: Tensor | None = None
+
+    def plan(self, batch: PackedBatch) -> Attend:
+        """See `Attention`."""
+        count, longest = len(batch.lengths), batch.longest
+        starts = batch.offsets[:-1]
+        lengths = batch.offsets[1:] - starts
+        columns = torch.arange(longest, dtype=torch.int32, device=starts.device)
+        cells = (columns < lengths.unsqueeze(1)).flatten().nonzero().squeeze(1)
+        mask = self._mask(columns < lengths.view(count, 1, 1, 1), longest)
+
+        def attend(query_key_value: Tensor) -> Tensor:
+            padded = query_key_value.new_zeros(count * longest, query_key_value.shape[1])
+            padded.index_copy_(0, cells, query_key_value)
+            return _attend(padded, self.heads, count, longest, mask).index_select(0, cells)
+
+        return attend
+
+    def cost_tokens(self, count: int, longest: int, total: int) -> int:
+        """Each text costs as much memory as the longest."""
+        return count * longest
+
+    def _mask(self, is_text: Tensor, longest: int) -> Tensor:
+        if self.position_bias is None:
+            return is_text
+        return self.position_bias[..., :longest, :longest].masked_fill(~is_text, -torch.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class VarlenAttention:
+    """torch's variable-length flash attention: one call, no padding; a CUDA device and a short float type only."""
+
+    heads: int
+    call: Callable[..., Any]
+    options: dict[str, Any]
+
+    def plan(self, batch: PackedBatch) -> Attend:
+        """See `Attention`."""
+        offsets, longest = batch.offsets, batch.longest
+
+        def attend(query_key_value: Tensor) -> Tensor:
+            tokens = len(query_key_value)
+            query, key, value = query_key_value.view(tokens, 3, self.heads, -1).unbind(1)
+            attended: Tensor = self.call(query, key, value, offsets, offsets, longest, longest, **self.options)
+            return attended.reshape(tokens, -1)
+
+        return attend
+
+    def cost_tokens(self, count: int, longest: int, total: int) -> int:
+        """Nothing is padded."""
+        return total
+
+
+def varlen_attention(heads: int, device: str, dtype: torch.dtype) -> VarlenAttention | None:
+    """`VarlenAttention` where the device, the dtype and this torch allow it.
+
+    A key split over several blocks is summed in an order that depends on the batch: `num_splits=1` forbids it, so that
+    a text's vector does not depend on its neighbours.  Not every version of torch has the option.
+    """
+    if not device.startswith("cuda") or dtype not in VARLEN_DTYPES:
+        return None
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
-        return False
-    return callable(varlen_attn)
+        return None
+    options = {"num_splits": 1} if "num_splits" in inspect.signature(varlen_attn).parameters else {}
+    return VarlenAttention(heads, varlen_attn, options)
+
+
+def _attend(rows: Tensor, heads: int, count: int, length: int, mask: Tensor | None) -> Tensor:
+    """`count` texts of `length` tokens each, (count * length, 3 * hidden) to (count * length, hidden)."""
+    query, key, value = rows.view(count, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    attended = scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    return attended.transpose(1, 2).reshape(count * length, -1)

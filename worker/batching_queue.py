@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.embedding_cache import CachedVector, Vector
 from shared.messages import FailedText, Priority
 from worker.throughput import Throughput
-from worker.token_ids import TokenIds
+
+TokenIds = NDArray[np.int32]
 
 STARVES_AFTER_SECONDS = {Priority.BULK: 5.0, Priority.CORPUS: 60.0}
 TURN_OF_THE_STARVING = 4
@@ -46,8 +48,8 @@ class BatchEncoder(Protocol):
         """Start one batch of token ids."""
         ...
 
-    def cost_tokens(self, texts: int, longest: int, total: int) -> int:
-        """What a batch of `texts` texts costs, of which the longest has `longest` tokens and all have `total`."""
+    def cost_tokens(self, count: int, longest: int, total: int) -> int:
+        """What a batch of `count` texts, the longest of `longest` tokens, `total` tokens in all, costs in tokens."""
         ...
 
     def is_out_of_memory(self, error: BaseException) -> bool:

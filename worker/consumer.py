@@ -19,34 +19,14 @@ from shared.messages import Heartbeat, Priority, queue_name
 from shared.redis_client import patient_redis, prompt_redis
 from shared.settings import Settings
 from worker.batching import capped_batch_tokens
-from worker.batching_queue import BatchingQueue, LaunchedBatch
+from worker.batching_queue import BatchingQueue, LaunchedBatch, TokenIds
 from worker.heartbeat import HeartbeatThread
 from worker.job_runner import JobRunner
 from worker.tasks import register_tasks
 from worker.throughput import Throughput
-from worker.token_ids import TokenIds
 from worker.vector_store import RedisVectorStore
 
 log = logging.getLogger("worker")
-
-
-class MeasuredKernel(Protocol):
-    """How a model is computed, as it was measured when it was loaded."""
-
-    @property
-    def name(self) -> str:
-        """As in WORKER_KERNEL."""
-        ...
-
-    @property
-    def threads(self) -> int:
-        """CPU threads."""
-        ...
-
-    @property
-    def tokens_per_second(self) -> float:
-        """What was measured."""
-        ...
 
 
 class LoadedEncoder(Protocol):
@@ -77,13 +57,23 @@ class LoadedEncoder(Protocol):
         """What it computes in."""
         ...
 
-    def tokenize(self, texts: Sequence[str]) -> list[TokenIds]:
-        """Token ids of each text."""
+    @property
+    def kernel(self) -> str:
+        """How it is computed."""
         ...
 
     @property
-    def kernel(self) -> MeasuredKernel:
-        """How it computes."""
+    def threads(self) -> int:
+        """CPU threads of the model; 0 on a GPU."""
+        ...
+
+    @property
+    def tokens_per_second(self) -> float:
+        """What it reached when it was measured at the start."""
+        ...
+
+    def tokenize(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Token ids of each text."""
         ...
 
     @property
@@ -95,8 +85,8 @@ class LoadedEncoder(Protocol):
         """Start one batch."""
         ...
 
-    def cost_tokens(self, texts: int, longest: int, total: int) -> int:
-        """What a batch costs."""
+    def cost_tokens(self, count: int, longest: int, total: int) -> int:
+        """What a batch of so many texts and tokens costs, padding included where the model pads."""
         ...
 
     def is_out_of_memory(self, error: BaseException) -> bool:
@@ -109,8 +99,7 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     max_batch_tokens, warning = capped_batch_tokens(settings.max_batch_tokens, encoder.device)
     if warning:
         log.warning(warning)
-    tokens_per_second = encoder.kernel.tokens_per_second
-    throughput = Throughput(tokens_per_second, state_seconds=128 / tokens_per_second)
+    throughput = Throughput(encoder.tokens_per_second, state_seconds=128 / encoder.tokens_per_second)
     queue = BatchingQueue(encoder, throughput, max_batch_tokens=max_batch_tokens)
     codec = VectorCodec(encoder.namespace, encoder.dimension, settings.cache_dtype)
     store = RedisVectorStore(patient_redis(settings.redis_url), codec)
@@ -184,6 +173,6 @@ def heartbeat_source(
         held_jobs=runner.held_jobs(),
         started_at=started_at,
         texts_embedded=throughput.texts_embedded,
-        kernel=encoder.kernel.name,
-        threads=encoder.kernel.threads,
+        kernel=encoder.kernel,
+        threads=encoder.threads,
     )

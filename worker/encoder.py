@@ -9,29 +9,22 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from shared.artifacts import model_folder
 from shared.embedding_cache import Vector
 from shared.errors import ModelError
-from worker.forward import PaddedForward
-from worker.kernel_choice import Kernel, Trial, candidates_for, choose_kernel, sample_batch
+from shared.settings import Settings
+from worker.kernel_candidates import kernel_candidates
+from worker.kernel_choice import AUTO, KernelChoice, KernelTrial, probe_texts, thread_counts, use_threads
 from worker.model_folder import ModelFolder, fingerprint, read_model_folder
-from worker.model_loading import (
-    choose_max_tokens,
-    load_model,
-    load_tokenizer,
-    reason_of,
-    refuse_unknown_ids,
-    vocabulary_size_of,
-)
-from worker.packed_weights import PackedWeights
-from worker.pooling import pool
-from worker.token_batch import TokenBatch, to_device
-from worker.token_ids import TokenIds
+from worker.packed_batch import TokenIds
+from worker.tokenizer import load_tokenizer, longest_text_tokens, refuse_unknown_ids
+from worker.transformer import load_transformer
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+PROBE_TEXT = "theorem Nat.add_comm (a b : Nat) : Eq (HAdd.hAdd a b) (HAdd.hAdd b a)"
 OUT_OF_MEMORY_TEXTS = (
     "out of memory",  # CUDA, MPS
     "can't allocate memory",  # CPU on Linux and macOS
@@ -41,124 +34,134 @@ OUT_OF_MEMORY_TEXTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class EncoderOptions:
-    """How a folder is loaded; the names are those of the settings."""
-
-    dtype: str = "float32"
-    device: str = "auto"
-    cache_dtype: str = "float32"
-    kernel: str = "auto"
-    threads: int = 0
-    """0: whatever is measured to be best."""
-
-
 class Launched:
-    """A batch on its way through the model; on a GPU the host goes on meanwhile."""
+    """A batch on its way; on a GPU its vectors travel to the CPU while the next batch is prepared."""
 
-    def __init__(self, vectors: Tensor, order: NDArray[np.int64]) -> None:
-        self._order = order
-        self._event: torch.cuda.Event | None = None
-        self._vectors = vectors
-        if vectors.is_cuda:
-            self._vectors = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
-            self._vectors.copy_(vectors, non_blocking=True)
-            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._event.record()
+    _vectors: Tensor
+    _arrived: torch.cuda.Event | None
 
     def vectors(self) -> Vector:
-        """Wait for the batch; shape (texts, dimension), float32, in the caller's order."""
-        if self._event is not None:
-            self._event.synchronize()
-        result = np.empty(self._vectors.shape, dtype=np.float32)
-        result[self._order] = self._vectors.numpy()
-        return result
+        """Wait for the batch; returns (texts, dimension), float32.  A GPU's errors may be raised only here."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        vectors: Vector = self._vectors.numpy()
+        return vectors
 
 
 @dataclass(frozen=True)
 class Encoder:
     """A sentence-transformers encoder (BERT, RoBERTa, DistilBERT or MPNet shape) on one device.
 
-    A text's vector does not depend on the batch it is in.
+    A text's vector does not depend on the batch it is in: no token attends to another text's, or to padding.
     """
 
     folder: ModelFolder
-    kernel: Kernel
     tokenizer: Tokenizer
-    dimension: int
-    """Length of a vector."""
-    vocabulary_size: int
-    """Token ids are below it."""
+    choice: KernelChoice
+    pad_token_id: int
     max_tokens: int
     """Longest text in tokens, special tokens included; longer ones are truncated."""
+    dimension: int
+    vocabulary_size: int
+    """Token ids are below it."""
     device: str
     dtype: str
     namespace: str
-    """Digest of everything that a vector depends on: files, dtypes, pooling, normalisation, length."""
+    """Digest of everything that a vector depends on: files, dtypes, pooling, normalisation, length; not the kernel."""
 
     @classmethod
-    def load(cls, path: Path, options: EncoderOptions) -> "Encoder":
-        """Load a folder and choose its kernel; raises `ModelError` with a sentence where it does not run as asked."""
+    def load(
+        cls, path: Path, *, dtype: str, device: str, cache_dtype: str, threads: int = 0, kernel: str = AUTO
+    ) -> "Encoder":
+        """Load a folder and choose how to compute it.
+
+        Raises `ModelError` with a sentence where it cannot be loaded or computed as it asks to be.
+        """
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         folder = read_model_folder(path)
-        device = choose_device(options.device)
+        place = choose_device(device)
         tokenizer, pad_token_id, tokenizer_limit = load_tokenizer(folder)
-        model = load_model(folder, DTYPES[options.dtype], device)
-        vocabulary_size = vocabulary_size_of(model)
+        model = load_transformer(folder, DTYPES[dtype], place)
+        vocabulary_size = int(model.get_input_embeddings().num_embeddings)
         refuse_unknown_ids(folder, tokenizer, vocabulary_size)
-        max_tokens = choose_max_tokens(folder, tokenizer, tokenizer_limit)
+        max_tokens = longest_text_tokens(folder, tokenizer, tokenizer_limit)
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
-        parts = (fingerprint(path), options.dtype, options.cache_dtype, folder.pooling, folder.normalize, max_tokens)
+        candidates = kernel_candidates(
+            model, folder, pad_token_id=pad_token_id, max_tokens=max_tokens, device=place, dtype=DTYPES[dtype]
+        )
+        texts = probe_texts(np.array(tokenizer.encode(PROBE_TEXT).ids, np.int32), max_tokens, place)
+        choice = KernelTrial(path, place, dtype, candidates, texts).choose(kernel, thread_counts(threads, place))
+        parts = (fingerprint(path), dtype, cache_dtype, folder.pooling, folder.normalize, max_tokens)
+        namespace = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+        dimension = int(model.config.hidden_size)
         return cls(
-            folder=folder,
-            kernel=_choose(model, folder, pad_token_id, max_tokens, device, options),
-            tokenizer=tokenizer,
-            dimension=int(model.config.hidden_size),
-            vocabulary_size=vocabulary_size,
-            max_tokens=max_tokens,
-            device=device,
-            dtype=options.dtype,
-            namespace=hashlib.sha256(repr(parts).encode()).hexdigest()[:16],
+            folder, tokenizer, choice, pad_token_id, max_tokens, dimension, vocabulary_size, place, dtype, namespace
         )
 
     @property
+    def kernel(self) -> str:
+        """Name of the way in which the model is computed."""
+        return self.choice.timing.kernel
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of the model; 0 on a GPU."""
+        return self.choice.timing.threads
+
+    @property
+    def tokens_per_second(self) -> float:
+        """As measured when the kernel was chosen."""
+        return self.choice.timing.tokens_per_second
+
+    @property
     def batches_ahead(self) -> int:
-        """Batches to launch before the results of an earlier one are fetched: on a GPU the host prepares the next."""
+        """Batches to launch before an earlier one is fetched: on a GPU the host packs the next while this one runs."""
         return 1 if self.device.startswith("cuda") else 0
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenIds]:
         """Token ids of each text, truncated to `max_tokens`; releases the interpreter's lock."""
         return [np.array(encoding.ids, np.int32) for encoding in self.tokenizer.encode_batch(list(texts))]
 
-    def cost_tokens(self, texts: int, longest: int, total: int) -> int:
-        """What a batch of `texts` texts costs, of which the longest has `longest` tokens and all have `total`."""
-        return self.kernel.forward.cost_tokens(texts, longest, total)
-
-    def launch(self, batch: Sequence[TokenIds]) -> Launched:
-        """Start one batch of token ids; torch's errors pass through."""
-        packed = TokenBatch.of(batch)
-        try:
-            with torch.inference_mode():
-                hidden = self.kernel.forward(packed)
-                pooled = pool(hidden.float(), to_device(packed.starts, self.device), self.folder.pooling)
-                vectors = torch.nn.functional.normalize(pooled, dim=1) if self.folder.normalize else pooled
-                return Launched(vectors if vectors.is_cuda else vectors.cpu(), packed.order)
-        except RuntimeError as error:
-            if self.is_out_of_memory(error) and self.device.startswith("cuda"):
-                torch.cuda.empty_cache()
-            raise
+    def cost_tokens(self, count: int, longest: int, total: int) -> int:
+        """What a batch of `count` texts, the longest of `longest` tokens, `total` tokens in all, costs in tokens."""
+        return self.choice.forward.cost_tokens(count, longest, total)
 
     def embed(self, batch: Sequence[TokenIds]) -> Vector:
         """Vectors of shape (len(batch), dimension), float32, of one batch; torch's errors pass through."""
         return self.launch(batch).vectors()
+
+    def launch(self, batch: Sequence[TokenIds]) -> Launched:
+        """Start a batch: on a GPU this returns before it is computed.  Torch's errors pass through."""
+        use_threads(self.threads)
+        texts = [token_ids if len(token_ids) else np.array([self.pad_token_id], np.int32) for token_ids in batch]
+        try:
+            with torch.inference_mode():
+                return _fetch(self.choice.forward(texts))
+        except RuntimeError as error:
+            if self.is_out_of_memory(error) and self.device.startswith("cuda"):
+                torch.cuda.empty_cache()
+            raise
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether a failed batch may succeed in halves."""
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
             return True
         return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in OUT_OF_MEMORY_TEXTS)
+
+
+def load_encoder(settings: Settings) -> Encoder:
+    """The model of the settings, in memory; raises as `Encoder.load`, and what fetching the folder raises."""
+    return Encoder.load(
+        model_folder(settings),
+        dtype=settings.dtype,
+        device=settings.device,
+        cache_dtype=settings.cache_dtype,
+        threads=settings.worker_threads,
+        kernel=settings.worker_kernel,
+    )
 
 
 def choose_device(wanted: str) -> str:
@@ -171,26 +174,12 @@ def choose_device(wanted: str) -> str:
     return "cuda:0" if wanted == "cuda" else wanted
 
 
-def _choose(
-    model: torch.nn.Module,
-    folder: ModelFolder,
-    pad_token_id: int,
-    max_tokens: int,
-    device: str,
-    options: EncoderOptions,
-) -> Kernel:
-    """Try what there is; only what was chosen keeps its weights."""
-    try:
-        with torch.inference_mode():
-            weights = PackedWeights.of(model, folder.architecture, max_tokens)
-            batch = sample_batch(vocabulary_size_of(model), max_tokens, device, weights.padding_id)
-            trial = Trial(PaddedForward(model, pad_token_id, device), batch, device, DTYPES[options.dtype])
-            candidates = candidates_for(model, weights, pad_token_id, device)
-            return choose_kernel(trial, candidates, wanted=options.kernel, threads=options.threads)
-    except ModelError as error:
-        raise ModelError(f"The model in {folder.path} cannot be used: {error}") from None
-    except Exception as error:
-        raise ModelError(
-            f"The model in {folder.path} does not run on {device} in {options.dtype} ({reason_of(error)}): "
-            "try another DEVICE or DTYPE."
-        ) from error
+def _fetch(vectors: Tensor) -> Launched:
+    """Begin the copy to the CPU; from a CUDA device without waiting, into memory that it writes by itself."""
+    if not vectors.is_cuda:
+        return Launched(vectors.cpu(), None)
+    on_cpu = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
+    on_cpu.copy_(vectors, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call] # torch leaves it untyped
+    arrived.record()
+    return Launched(on_cpu, arrived)

@@ -9,8 +9,7 @@ from typing import Protocol
 
 from shared.embedding_cache import CachedVector, text_key
 from shared.messages import EmbedJob, FailedText, JobDone, Priority
-from worker.batching_queue import BatchingQueue, Ticket
-from worker.token_ids import TokenIds
+from worker.batching_queue import BatchingQueue, Ticket, TokenIds
 from worker.vector_store import VectorStore
 
 WANTED_CHECK_SECONDS = 1.0

@@ -1,72 +1,120 @@
-"""Ways to compute a linear layer: torch's own, and oneDNN with weights laid out beforehand.
+"""Linear layers, multiplied by what torch calls by itself or by oneDNN over weights that were reordered once.
 
-torch sends float32 to MKL, which is quick on Intel's CPUs and slow on AMD's, and lets oneDNN rearrange bfloat16 weights
-at each call.  The oneDNN operators are private to torch, so they are used only where they are there and agree.
+oneDNN's operators are private to torch: they are used only where `onednn_computes` saw them compute.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers.activations import get_activation
+
+from worker.packed_weights import Dense
+
+TYPICAL_TOKENS = 1024
+"""oneDNN chooses the order of a weight for about this many rows; others are multiplied by the same order."""
+ONEDNN_DTYPES = (torch.float32, torch.bfloat16)
+LARGEST_DIFFERENCE = 0.02
+"""Between oneDNN and torch on the trial's numbers, which are below 1; bfloat16 has 3 digits."""
 
 Activation = Callable[[Tensor], Tensor]
 
 
 class Linear(Protocol):
-    """A layer ready to compute; (tokens, in) to (tokens, out)."""
+    """A linear layer ready to run."""
 
-    def __call__(self, inputs: Tensor, add: Tensor | None = None) -> Tensor:
-        """The layer's output, plus `add` (which may be overwritten)."""
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(tokens, in) to (tokens, out), through the activation that it was prepared with."""
+        ...
+
+    def plus(self, rows: Tensor, residual: Tensor) -> Tensor:
+        """(tokens, in) to (tokens, out), with `residual` (tokens, out) added."""
         ...
 
 
 class LinearKernel(Protocol):
-    """Makes layers from weights of shape (out, in)."""
+    """Prepares the layers of a model."""
 
-    def __call__(self, weight: Tensor, bias: Tensor, activation: Activation | None = None) -> Linear:
-        """A layer that ends with `activation`."""
+    def __call__(self, dense: Dense, activation: str | None = None) -> Linear:
+        """A layer that may be followed by an activation that transformers knows by this name."""
         ...
 
 
-def stock_linear(weight: Tensor, bias: Tensor, activation: Activation | None = None) -> Linear:
-    """torch's own."""
+@dataclass(frozen=True, slots=True)
+class StockLinear:
+    """torch's own choice: MKL or oneDNN on a CPU, cuBLAS on a GPU."""
 
-    def linear(inputs: Tensor, add: Tensor | None = None) -> Tensor:
-        outputs = functional.linear(inputs, weight, bias)
-        if activation is not None:
-            outputs = activation(outputs)
-        return outputs if add is None else outputs.add_(add)
+    dense: Dense
+    activate: Activation | None = None
 
-    return linear
+    @classmethod
+    def prepare(cls, dense: Dense, activation: str | None = None) -> "StockLinear":
+        """Nothing is copied."""
+        return cls(dense, activation_of(activation))
 
+    def __call__(self, rows: Tensor) -> Tensor:
+        """See `Linear`."""
+        product = functional.linear(rows, self.dense.weight, self.dense.bias)
+        return product if self.activate is None else self.activate(product)
 
-def onednn_linear(weight: Tensor, bias: Tensor, activation: Activation | None = None) -> Linear:
-    """oneDNN with weights laid out once; gelu and the sum with another tensor are part of the product."""
-    operators = torch.ops.mkldnn
-    laid_out = operators._reorder_linear_weight(weight.contiguous())  # noqa: SLF001 - see above
-    pointwise: Any = operators._linear_pointwise  # noqa: SLF001
-    fused = activation is gelu
-    attribute, algorithm = ("gelu", "none") if fused else ("none", "")
-
-    def linear(inputs: Tensor, add: Tensor | None = None) -> Tensor:
-        if add is not None:
-            summed: Tensor = pointwise.binary(inputs, add, laid_out, bias, "add")
-            return summed
-        outputs: Tensor = pointwise(inputs, laid_out, bias, attribute, [], algorithm)
-        return outputs if fused or activation is None else activation(outputs)
-
-    return linear
+    def plus(self, rows: Tensor, residual: Tensor) -> Tensor:
+        """See `Linear`."""
+        return functional.linear(rows, self.dense.weight, self.dense.bias).add_(residual)
 
 
-def has_onednn(device: str, dtype: torch.dtype) -> bool:
-    """Whether `onednn_linear` may be tried here."""
-    operators = torch.ops.mkldnn
-    there = hasattr(operators, "_linear_pointwise") and hasattr(operators, "_reorder_linear_weight")
-    return there and device == "cpu" and dtype in (torch.float32, torch.bfloat16)
+@dataclass(frozen=True, slots=True)
+class OneDnnLinear:
+    """oneDNN with a reordered copy of the weight; exact gelu and the residual's sum happen in its registers."""
+
+    weight: Tensor
+    bias: Tensor
+    fused: str
+    activate: Activation | None
+
+    @classmethod
+    def prepare(cls, dense: Dense, activation: str | None = None) -> "OneDnnLinear":
+        """Reorder the weight; the original is not kept."""
+        weight = torch.ops.mkldnn._reorder_linear_weight(dense.weight.contiguous(), TYPICAL_TOKENS)  # noqa: SLF001
+        fused = activation == "gelu"
+        return cls(weight, dense.bias, "gelu" if fused else "none", None if fused else activation_of(activation))
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """See `Linear`."""
+        operator: Any = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
+        product: Tensor = operator(rows, self.weight, self.bias, self.fused, [], "none")
+        return product if self.activate is None else self.activate(product)
+
+    def plus(self, rows: Tensor, residual: Tensor) -> Tensor:
+        """See `Linear`."""
+        operator: Any = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
+        total: Tensor = operator.binary(rows, residual, self.weight, self.bias, "add")
+        return total
 
 
-def gelu(inputs: Tensor) -> Tensor:
-    """The exact one, by the error function."""
-    return functional.gelu(inputs)
+def activation_of(name: str | None) -> Activation | None:
+    """The function behind a configuration's `hidden_act`; raises `KeyError` where transformers knows none."""
+    if name is None:
+        return None
+    if name == "gelu":
+        return functional.gelu
+    activation: Activation = get_activation(name)
+    return activation
+
+
+def onednn_computes(dtype: torch.dtype) -> bool:
+    """Whether this torch, on this CPU, has the private operators and they compute what `linear` computes."""
+    if dtype not in ONEDNN_DTYPES:
+        return False
+    generator = torch.Generator().manual_seed(0)
+    rows, weight, residual = (torch.rand(16, 16, generator=generator).to(dtype) / 4 for _ in range(3))
+    dense = Dense(weight, weight[0])
+    try:
+        with torch.inference_mode():
+            plain, ours = StockLinear.prepare(dense, "gelu"), OneDnnLinear.prepare(dense, "gelu")
+            differences = (ours(rows) - plain(rows), ours.plus(rows, residual) - plain.plus(rows, residual))
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError):
+        return False
+    return all(float(difference.abs().max()) < LARGEST_DIFFERENCE for difference in differences)

@@ -1,21 +1,25 @@
-"""The worker process: load the model, warm it up, or die; then consume jobs until SIGTERM."""
+"""The worker process: load the model, measure it, or die; then consume jobs until SIGTERM."""
 
 import logging
+import os
 import sys
 from typing import NoReturn
 
-from shared.artifacts import model_folder
 from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
-from shared.settings import Settings, load_settings
+from shared.settings import load_settings
 from worker.consumer import consume
-from worker.encoder import Encoder, EncoderOptions
 
 log = logging.getLogger("worker")
 
 
 def main() -> NoReturn:
     """Run a worker; exits with 2 and a sentence where it cannot be configured, with Celery's code otherwise."""
+    # Read when torch is loaded.  Threads that spin while they wait for one another lose most of their speed where other
+    # processes want the cores too, as the API does; sleeping ones lose next to nothing.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from worker.encoder import load_encoder
+
     try:
         settings = load_settings()
         set_up_logging(settings)
@@ -23,20 +27,11 @@ def main() -> NoReturn:
     except PremiseServerError as error:
         print(f"The worker cannot start: {error}", file=sys.stderr)  # noqa: T201 - before or without a log
         sys.exit(2)
-    log.info("model ready on %s, namespace %s", encoder.device, encoder.namespace)
+    log.info(
+        "model ready on %s, kernel %s, %d threads, %.0f tokens/s, namespace %s",
+        encoder.device, encoder.kernel, encoder.threads, encoder.tokens_per_second, encoder.namespace,
+    )  # fmt: skip
     sys.exit(consume(settings, encoder))
-
-
-def load_encoder(settings: Settings) -> Encoder:
-    """The model of the settings, in memory."""
-    options = EncoderOptions(
-        dtype=settings.dtype,
-        device=settings.device,
-        cache_dtype=settings.cache_dtype,
-        kernel=settings.worker_kernel,
-        threads=settings.worker_threads,
-    )
-    return Encoder.load(model_folder(settings), options)
 
 
 if __name__ == "__main__":

@@ -1,136 +1,161 @@
-"""A transformer's weights, taken out of transformers' modules, by one set of names for all architectures."""
+"""An encoder's weights in the form that the packed forward multiplies by, for each architecture that it knows."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.activations import ACT2FN
 
-from worker.linear_kernels import Activation, gelu
+from worker.model_folder import POSITIONS_BEGIN_AFTER_PADDING
 
 
-@dataclass(frozen=True, eq=False)
-class Norm:
-    """A layer normalisation."""
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """Weight of shape (out, in) and bias of shape (out,)."""
 
     weight: Tensor
     bias: Tensor
-    epsilon: float
-
-    @classmethod
-    def of(cls, module: nn.LayerNorm) -> "Norm":
-        """Take over a module's weights."""
-        return cls(module.weight.detach(), module.bias.detach(), module.eps)
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """Normalise (tokens, dimension)."""
-        return nn.functional.layer_norm(inputs, self.weight.shape, self.weight, self.bias, self.epsilon)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """Weight and bias of a layer norm, each of shape (hidden,)."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Normalise each row of (tokens, hidden)."""
+        return nn.functional.layer_norm(hidden, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One layer; linear weights have shape (out, in)."""
+    """One layer; `query_key_value` is the three projections below one another, (3 * hidden, hidden)."""
 
-    projection: tuple[Tensor, Tensor]
-    """Queries, keys and values one below the other: weight and bias."""
-    attention_output: tuple[Tensor, Tensor]
+    query_key_value: Dense
+    attended: Dense
     attention_norm: Norm
-    expansion: tuple[Tensor, Tensor]
-    contraction: tuple[Tensor, Tensor]
+    up: Dense
+    down: Dense
     output_norm: Norm
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class PackedWeights:
-    """A whole encoder."""
+    """Everything that the packed forward reads."""
 
     words: Tensor
-    """Shape (vocabulary, dimension)."""
     positions: Tensor
-    """Position embeddings, with the one token type's in them, shape (positions, dimension)."""
+    """Position embeddings; where the architecture has token types, that of type 0 is added in."""
     embedding_norm: Norm
-    layers: list[LayerWeights]
+    layers: tuple[LayerWeights, ...]
     heads: int
-    activation: Activation
+    activation: str
     padding_id: int | None
-    """Positions begin behind it; None: at 0."""
-    bias: Tensor | None
-    """Attention bias by position, shape (1, heads, most tokens, most tokens)."""
+    """Positions are counted from after this id, and it takes none itself; None: they are counted from 0."""
+    position_bias: Tensor | None
+    """MPNet's bias by relative position, (1, heads, longest, longest)."""
 
-    @classmethod
-    def of(cls, model: Any, architecture: str, max_tokens: int) -> "PackedWeights":  # noqa: ANN401 - transformers ships no types
-        """Take over the weights of a BERT, RoBERTa, DistilBERT or MPNet model."""
-        config, embeddings = model.config, model.embeddings
-        distil = architecture == "distilbert"
-        layers = model.transformer.layer if distil else model.encoder.layer
-        take = {"distilbert": _distilbert_layer, "mpnet": _mpnet_layer}.get(architecture, _bert_layer)
-        positions = embeddings.position_embeddings.weight.detach()
-        if hasattr(embeddings, "token_type_embeddings"):
-            positions = positions + embeddings.token_type_embeddings.weight.detach()[0]
-        return cls(
+
+@dataclass(frozen=True, slots=True)
+class _LayerNames:
+    layers: str
+    query: str
+    key: str
+    value: str
+    attended: str
+    attention_norm: str
+    up: str
+    down: str
+    output_norm: str
+
+
+_BERT = _LayerNames(
+    layers="encoder.layer",
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    attended="attention.output.dense",
+    attention_norm="attention.output.LayerNorm",
+    up="intermediate.dense",
+    down="output.dense",
+    output_norm="output.LayerNorm",
+)
+_MPNET = _LayerNames(
+    layers="encoder.layer",
+    query="attention.attn.q",
+    key="attention.attn.k",
+    value="attention.attn.v",
+    attended="attention.attn.o",
+    attention_norm="attention.LayerNorm",
+    up="intermediate.dense",
+    down="output.dense",
+    output_norm="output.LayerNorm",
+)
+_DISTILBERT = _LayerNames(
+    layers="transformer.layer",
+    query="attention.q_lin",
+    key="attention.k_lin",
+    value="attention.v_lin",
+    attended="attention.out_lin",
+    attention_norm="sa_layer_norm",
+    up="ffn.lin1",
+    down="ffn.lin2",
+    output_norm="output_layer_norm",
+)
+_NAMES = {"bert": _BERT, "roberta": _BERT, "xlm-roberta": _BERT, "mpnet": _MPNET, "distilbert": _DISTILBERT}
+
+
+def packed_weights(model: Any, architecture: str, max_tokens: int) -> PackedWeights:  # noqa: ANN401 - transformers ships no types
+    """Take the weights over from `model`, without copies but for the fused projections and the positions.
+
+    Raises `AttributeError` where the model is not built as its architecture usually is.
+    """
+    names = _NAMES[architecture]
+    embeddings, config = model.embeddings, model.config
+    with torch.no_grad():
+        return PackedWeights(
             words=embeddings.word_embeddings.weight.detach(),
-            positions=positions,
-            embedding_norm=Norm.of(embeddings.LayerNorm),
-            layers=[take(layer) for layer in layers],
-            heads=config.n_heads if distil else config.num_attention_heads,
-            activation=_activation(config.activation if distil else config.hidden_act),
-            padding_id=None if architecture in ("bert", "distilbert") else int(config.pad_token_id),
-            bias=_position_bias(model, max_tokens) if architecture == "mpnet" else None,
+            positions=_positions(embeddings),
+            embedding_norm=_norm(embeddings.LayerNorm),
+            layers=tuple(_layer(layer, names) for layer in model.get_submodule(names.layers)),
+            heads=config.num_attention_heads,
+            activation=config.activation if architecture == "distilbert" else config.hidden_act,
+            padding_id=embeddings.padding_idx if architecture in POSITIONS_BEGIN_AFTER_PADDING else None,
+            position_bias=_position_bias(model, max_tokens) if architecture == "mpnet" else None,
         )
 
 
-def _activation(name: str) -> Activation:
-    if name == "gelu":
-        return gelu
-    activation: Activation = ACT2FN[name]
-    return activation
+def _positions(embeddings: Any) -> Tensor:  # noqa: ANN401 - transformers ships no types
+    positions: Tensor = embeddings.position_embeddings.weight.detach()
+    types = getattr(embeddings, "token_type_embeddings", None)
+    return positions if types is None else positions + types.weight[0]
 
 
-def _position_bias(model: Any, max_tokens: int) -> Tensor:  # noqa: ANN401
-    with torch.inference_mode():
-        bias: Tensor = model.encoder.compute_position_bias(model.embeddings.word_embeddings.weight[:max_tokens][None])
-    return bias
+def _position_bias(model: Any, max_tokens: int) -> Tensor:  # noqa: ANN401 - transformers ships no types
+    """Depends on the distance of two tokens alone, so that shorter texts use its upper left corner."""
+    like: Tensor = model.encoder.relative_attention_bias.weight
+    bias: Tensor = model.encoder.compute_position_bias(like.new_empty(1, max_tokens, 1))
+    return bias.detach()
 
 
-def _linear(*modules: nn.Linear) -> tuple[Tensor, Tensor]:
-    """The weights of linear modules one below the other."""
-    weights = [module.weight.detach() for module in modules]
-    biases = [module.bias.detach() for module in modules]
-    return (weights[0], biases[0]) if len(modules) == 1 else (torch.cat(weights), torch.cat(biases))
-
-
-def _bert_layer(layer: Any) -> LayerWeights:  # noqa: ANN401
-    attention = layer.attention
+def _layer(layer: nn.Module, names: _LayerNames) -> LayerWeights:
+    parts = [_dense(layer.get_submodule(name)) for name in (names.query, names.key, names.value)]
     return LayerWeights(
-        projection=_linear(attention.self.query, attention.self.key, attention.self.value),
-        attention_output=_linear(attention.output.dense),
-        attention_norm=Norm.of(attention.output.LayerNorm),
-        expansion=_linear(layer.intermediate.dense),
-        contraction=_linear(layer.output.dense),
-        output_norm=Norm.of(layer.output.LayerNorm),
+        query_key_value=Dense(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])),
+        attended=_dense(layer.get_submodule(names.attended)),
+        attention_norm=_norm(layer.get_submodule(names.attention_norm)),
+        up=_dense(layer.get_submodule(names.up)),
+        down=_dense(layer.get_submodule(names.down)),
+        output_norm=_norm(layer.get_submodule(names.output_norm)),
     )
 
 
-def _mpnet_layer(layer: Any) -> LayerWeights:  # noqa: ANN401
-    attention = layer.attention
-    return LayerWeights(
-        projection=_linear(attention.attn.q, attention.attn.k, attention.attn.v),
-        attention_output=_linear(attention.attn.o),
-        attention_norm=Norm.of(attention.LayerNorm),
-        expansion=_linear(layer.intermediate.dense),
-        contraction=_linear(layer.output.dense),
-        output_norm=Norm.of(layer.output.LayerNorm),
-    )
+def _dense(module: Any) -> Dense:  # noqa: ANN401 - torch types submodules as Tensor | Module
+    return Dense(module.weight.detach(), module.bias.detach())
 
 
-def _distilbert_layer(layer: Any) -> LayerWeights:  # noqa: ANN401
-    attention = layer.attention
-    return LayerWeights(
-        projection=_linear(attention.q_lin, attention.k_lin, attention.v_lin),
-        attention_output=_linear(attention.out_lin),
-        attention_norm=Norm.of(layer.sa_layer_norm),
-        expansion=_linear(layer.ffn.lin1),
-        contraction=_linear(layer.ffn.lin2),
-        output_norm=Norm.of(layer.output_layer_norm),
-    )
+def _norm(module: Any) -> Norm:  # noqa: ANN401 - torch types submodules as Tensor | Module
+    return Norm(module.weight.detach(), module.bias.detach(), module.eps)

@@ -9,9 +9,8 @@ import pytest
 from shared.embedding_cache import CachedVector
 from shared.messages import FailedText, Priority
 from tests.embedding_fakes import FakeEncoder, HandClock, fake_vector, wait_until
-from worker.batching_queue import BatchingQueue, Ticket
+from worker.batching_queue import BatchingQueue, Ticket, TokenIds
 from worker.throughput import Throughput
-from worker.token_ids import TokenIds
 
 
 def ids(text: str) -> TokenIds:
@@ -69,6 +68,42 @@ def test_a_batch_costs_no_more_than_its_limit_padding_included(tested: QueueUnde
     results_of(ticket)
     assert all(max(batch) * len(batch) <= 100 for batch in tested.encoder.batches)
     assert tested.batch_sizes() == [2, 2, 1]
+
+
+def test_a_batch_of_an_encoder_that_does_not_pad_costs_its_tokens(tested: QueueUnderTest) -> None:
+    tested.encoder.pads = False
+    ticket = tested.submit("x" * 60, *(f"{number:010d}" for number in range(5)))
+    tested.thread.start()
+    results_of(ticket)
+    assert tested.encoder.batches == [[60, 10, 10, 10, 10], [10]]
+
+
+def test_where_batches_run_ahead_the_next_is_launched_before_the_last_is_fetched(tested: QueueUnderTest) -> None:
+    tested.encoder.batches_ahead = 1
+    ticket = tested.submit(*(f"{number:090d}" for number in range(4)))
+    tested.thread.start()
+    assert len(results_of(ticket)) == 4
+    assert tested.encoder.fetched == [2, 3, 4, 4]
+
+
+def test_poison_that_shows_when_a_batch_is_fetched_fails_alone(tested: QueueUnderTest) -> None:
+    tested.encoder.batches_ahead = 1
+    ticket = tested.submit("poison", *(f"{number:020d}" for number in range(6)))
+    tested.thread.start()
+    results = results_of(ticket)
+    assert {key for key, result in results.items() if isinstance(result, FailedText)} == {"poison"}
+    assert len(results) == 7
+
+
+def test_a_batch_that_runs_ahead_is_delivered_when_the_queue_closes(tested: QueueUnderTest) -> None:
+    tested.encoder.batches_ahead = 1
+    tested.encoder.gate.clear()
+    ticket = tested.submit("a")
+    tested.thread.start()
+    tested.encoder.entered.acquire(timeout=10)
+    tested.queue.close()
+    tested.encoder.gate.set()
+    assert set(results_of(ticket)) == {"a"}
 
 
 def test_a_text_longer_than_the_limit_goes_alone(tested: QueueUnderTest) -> None:

@@ -18,7 +18,7 @@ from shared.demo import demo_corpus_path
 from shared.embedding_cache import Vector
 from shared.errors import ModelError
 from tests.model_folders import LINES, SHAPES, write_json, write_model_folder, write_pooling
-from worker.encoder import Encoder, EncoderOptions
+from worker.encoder import Encoder
 from worker.model_folder import POOLINGS
 
 TEXTS = [
@@ -41,11 +41,9 @@ TEXTS = [
 ]
 
 
-def load(
-    folder: Path, *, dtype: str = "float32", cache_dtype: str = "float32", device: str = "cpu", kernel: str = "packed"
-) -> Encoder:
-    options = EncoderOptions(dtype=dtype, device=device, cache_dtype=cache_dtype, kernel=kernel, threads=1)
-    return Encoder.load(folder, options)
+def load(folder: Path, **options: str) -> Encoder:
+    settings = {"dtype": "float32", "device": "cpu", "cache_dtype": "float32"} | options
+    return Encoder.load(folder, dtype=settings["dtype"], device=settings["device"], cache_dtype=settings["cache_dtype"])
 
 
 def reference(folder: Path, texts: Sequence[str]) -> Vector:
@@ -192,13 +190,11 @@ def test_the_namespace_depends_on_content_and_not_on_the_path(roberta: Path, tmp
     assert namespace not in others
 
 
-def test_loading_measures_a_speed(roberta: Path) -> None:
-    kernel = load(roberta).kernel
-    assert (kernel.name, kernel.threads) == ("packed", 1)
-    assert kernel.tokens_per_second > 0
+def test_warming_up_measures_a_speed(roberta: Path) -> None:
+    assert load(roberta).tokens_per_second > 0
 
 
-def test_a_model_of_short_texts_is_measured(roberta: Path, tmp_path: Path) -> None:
+def test_a_model_of_short_texts_warms_up(roberta: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(roberta, tmp_path / "short"))
     weights = load_file(folder / "model.safetensors")
     weights["embeddings.position_embeddings.weight"] = weights["embeddings.position_embeddings.weight"][:18].clone()
@@ -208,7 +204,7 @@ def test_a_model_of_short_texts_is_measured(roberta: Path, tmp_path: Path) -> No
     )
     encoder = load(folder)
     assert encoder.max_tokens == 16
-    assert encoder.kernel.tokens_per_second > 0
+    assert encoder.tokens_per_second > 0
 
 
 def test_a_tensor_that_does_not_fit_in_memory_counts_as_out_of_memory(roberta: Path) -> None:
@@ -220,7 +216,7 @@ def test_a_tensor_that_does_not_fit_in_memory_counts_as_out_of_memory(roberta: P
     assert not encoder.is_out_of_memory(RuntimeError("shapes do not match"))
 
 
-def test_weights_that_are_not_numbers_are_found_by_loading(roberta: Path, tmp_path: Path) -> None:
+def test_weights_that_are_not_numbers_are_found_by_warming_up(roberta: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(roberta, tmp_path / "nan"))
     weights = load_file(folder / "model.safetensors")
     weights["embeddings.word_embeddings.weight"] *= torch.nan

@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from shared.errors import ModelError
 from tests.model_folders import write_json, write_model_folder, write_pooling
-from worker.encoder import Encoder, EncoderOptions
+from worker.encoder import Encoder
 from worker.model_folder import read_model_folder
 
 
 def load(folder: Path, device: str = "cpu") -> Encoder:
-    return Encoder.load(folder, EncoderOptions(device=device, kernel="packed", threads=1))
+    return Encoder.load(folder, dtype="float32", device=device, cache_dtype="float32", kernel="packed", threads=1)
 
 
 @pytest.fixture(scope="module")

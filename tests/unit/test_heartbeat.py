@@ -1,0 +1,31 @@
+"""What a worker says of itself."""
+
+from shared.messages import Heartbeat
+from shared.settings import Settings
+from tests.embedding_fakes import FakeEncoder, FakeVectorStore
+from worker.batching_queue import BatchingQueue
+from worker.consumer import heartbeat_source
+from worker.job_runner import JobRunner
+from worker.throughput import Throughput
+
+
+def heartbeat(encoder: FakeEncoder) -> Heartbeat:
+    throughput = Throughput(encoder.tokens_per_second, state_seconds=1.0)
+    queue = BatchingQueue(encoder, throughput, max_batch_tokens=100)
+    runner = JobRunner(encoder, queue, FakeVectorStore(), 60, 60.0)
+    return heartbeat_source(Settings(), encoder, throughput, runner)()
+
+
+def test_a_heartbeat_tells_the_kernel_its_threads_and_its_speed() -> None:
+    told = heartbeat(FakeEncoder(kernel="packed-onednn", threads=4, tokens_per_second=1234.0))
+    assert (told.kernel, told.threads, told.tokens_per_second) == ("packed-onednn", 4, 1234.0)
+
+
+def test_a_heartbeat_arrives_as_it_was_sent() -> None:
+    told = heartbeat(FakeEncoder())
+    assert Heartbeat.from_bytes(told.to_bytes()) == told
+
+
+def test_the_heartbeat_of_an_older_worker_is_understood() -> None:
+    told = heartbeat(FakeEncoder()).to_bytes().replace(b'"kernel":"fake","threads":1', b'"new":true')
+    assert (Heartbeat.from_bytes(told).kernel, Heartbeat.from_bytes(told).threads) == ("", 0)
