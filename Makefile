@@ -51,6 +51,10 @@ check: $(INSTALLED) ## lint, format, types, architecture
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest
 
+.PHONY: bench
+bench: $(INSTALLED) ## measure against the alternatives (DATA=<folder with mathlib-corpus.tar.gz>), write docs/performance.md
+	$(BIN)/python -m tests.benchmarks $(if $(DATA),--data "$(DATA)")
+
 .PHONY: clean
 clean: ## remove .venv and caches; served data in .state stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

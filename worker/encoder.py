@@ -12,10 +12,8 @@ import transformers
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from shared.artifacts import model_folder
 from shared.embedding_cache import Vector
 from shared.errors import ModelError
-from shared.settings import Settings
 from worker.kernel_candidates import kernel_candidates
 from worker.kernel_choice import AUTO, KernelChoice, KernelTrial, probe_texts, thread_counts, use_threads
 from worker.model_folder import ModelFolder, fingerprint, read_model_folder
@@ -150,18 +148,6 @@ class Encoder:
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
             return True
         return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in OUT_OF_MEMORY_TEXTS)
-
-
-def load_encoder(settings: Settings) -> Encoder:
-    """The model of the settings, in memory; raises as `Encoder.load`, and what fetching the folder raises."""
-    return Encoder.load(
-        model_folder(settings),
-        dtype=settings.dtype,
-        device=settings.device,
-        cache_dtype=settings.cache_dtype,
-        threads=settings.worker_threads,
-        kernel=settings.worker_kernel,
-    )
 
 
 def choose_device(wanted: str) -> str:

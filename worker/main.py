@@ -5,6 +5,7 @@ import os
 import sys
 from typing import NoReturn
 
+from shared.artifacts import model_folder
 from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
 from shared.settings import load_settings
@@ -18,12 +19,19 @@ def main() -> NoReturn:
     # Read when torch is loaded.  Threads that spin while they wait for one another lose most of their speed where other
     # processes want the cores too, as the API does; sleeping ones lose next to nothing.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from worker.encoder import load_encoder
+    from worker.encoder import Encoder
 
     try:
         settings = load_settings()
         set_up_logging(settings)
-        encoder = load_encoder(settings)
+        encoder = Encoder.load(
+            model_folder(settings),
+            dtype=settings.dtype,
+            device=settings.device,
+            cache_dtype=settings.cache_dtype,
+            threads=settings.worker_threads,
+            kernel=settings.worker_kernel,
+        )
     except PremiseServerError as error:
         print(f"The worker cannot start: {error}", file=sys.stderr)  # noqa: T201 - before or without a log
         sys.exit(2)

@@ -1,14 +1,11 @@
 """CPU time of the API process for requests that need no embedding, over the demo corpus.
 
-    python -m tests.benchmarks.api_overhead
-
 The cheapest route shows what server, framework and middleware take; what `/retrieve` takes beyond it is its own.
 """
 
 import statistics
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Literal
 
 from shared.corpus import read_corpus
 from shared.demo import demo_corpus_path
+from tests.benchmarks.comparison import Comparison
 from tests.benchmarks.measured_api import MeasuredApi, retrieval, running_backend, running_measured_api
 
 DIMENSION = 384
@@ -95,15 +93,11 @@ def send(api: MeasuredApi, question: Question, connection: Connection, requests:
     return walls
 
 
-def report(rows: Sequence[OverheadRow]) -> None:
-    """Print the rows as a table."""
-    for row in rows:
-        print(
-            f"{row.request:<36} {row.connection:<5} connection: "
-            f"{row.cpu_ms:.2f} ms CPU, {row.wall_ms:.2f} ms at the client"
-        )
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as scratch:
-        report(measure_overhead(Path(scratch)))
+def compare_overhead(folder: Path) -> Iterator[Comparison]:
+    """The rows as figures of a report."""
+    for row in measure_overhead(folder):
+        target = 3 if row.request.startswith("POST") else None
+        what = f"{row.request}, {row.connection} connection"
+        section = "Cached requests over the demo corpus"
+        yield Comparison(section=section, what=f"{what}: API CPU", ours=row.cpu_ms, unit="ms", target=target)
+        yield Comparison(section=section, what=f"{what}: at the client", ours=row.wall_ms, unit="ms")

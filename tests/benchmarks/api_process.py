@@ -1,17 +1,12 @@
-"""What an API process costs: seconds until it is ready, and memory, for the first one of a host and for the second.
+"""What an API process costs: seconds until it is ready, and memory, for the first one of a host and for the second."""
 
-python -m tests.benchmarks.api_process ../shared/data/mathlib-corpus.tar.gz
-"""
-
-import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
-from shared.archive import unpack_corpus
-from shared.corpus import Corpus, read_corpus
+from shared.corpus import Corpus
+from tests.benchmarks.comparison import Comparison
 from tests.benchmarks.measured_api import Backend, MeasuredApi, retrieval, running_backend, running_measured_api
 
 DIMENSION = 768
@@ -66,16 +61,21 @@ def send_queries(api: MeasuredApi, backend: Backend) -> None:
     connection.close()
 
 
-def report(rows: Sequence[ApiProcessRow]) -> None:
-    """Print the rows as a table."""
-    for row in rows:
-        start = f"{row.process:<7} {row.premises} premises (snapshot written in {row.snapshot_seconds:.1f} s): "
-        memory = f"adds {row.added_bytes / 2**20:.0f} MiB ({row.share_of_first:.1%} of the first)"
-        private = f"private {row.private_bytes / 2**20:.0f} MiB"
-        print(f"{start}ready in {row.ready_seconds:.2f} s, {memory}, {private}")
+def compare_processes(corpus: Corpus, folder: Path) -> Iterator[Comparison]:
+    """The rows as figures of a report."""
+    first, second = measure_api_processes(corpus, folder)
+    what = f"{first.premises:,} premises × {DIMENSION}"
+    section = "API processes"
+    yield Comparison(section=section, what=f"{what}: writing the snapshot", ours=first.snapshot_seconds, unit="s")
+    for row in (first, second):
+        which = f"{what}: {row.process} process, launch to ready"
+        yield Comparison(section=section, what=which, ours=row.ready_seconds, unit="s", target=3)
+    yield Comparison(section=section, what="first process, PSS after its queries", ours=mebibytes(first), unit="MiB")
+    yield Comparison(section=section, what="what a second one adds", ours=mebibytes(second), unit="MiB")
+    share = second.share_of_first
+    yield Comparison(section=section, what="the same, as a share of the first", ours=share, unit="", target=0.25)
 
 
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as scratch:
-        unpacked = unpack_corpus(Path(sys.argv[1]), Path(scratch) / "corpora")
-        report(measure_api_processes(read_corpus(unpacked), Path(scratch)))
+def mebibytes(row: ApiProcessRow) -> float:
+    """Memory that a process added."""
+    return row.added_bytes / 2**20

@@ -1,19 +1,24 @@
 """Whether searches in two stages give what an exhaustive search gives, and how often they had to widen."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import faiss
 import numpy as np
 
 from api.accessibility import Selection
 from api.metrics import Metrics
 from api.premise_index import PremiseIndex, score_rows
+from api.quantized_rows import write_quantized
+from api.service import available_cores
 from tests.benchmarks.comparison import Comparison
-from tests.benchmarks.synthetic_corpus import Vectors
+from tests.benchmarks.synthetic_corpus import Vectors, queries_near
 
 SHARES, PLACES = (0.95, 0.5, 0.05), (32, 1024)
 NEAR_TIE = 4e-6
 BLOCK_ROWS = 16_384
 BLOCK_QUERIES = 250
+QUERIES = 1000
 
 
 def check_exactness(
@@ -36,6 +41,18 @@ def check_exactness(
         section="Exactness", what=f"{name}, {searches} searches: answers that differ", ours=wrong, unit="", target=0
     )
     yield Comparison(section="Exactness", what=f"{name}: searches that widened", ours=widened, unit="")
+
+
+def check_file(vectors: Vectors, folder: Path) -> Iterator[Comparison]:
+    """The same for the vectors of a corpus that a model embedded, searched with queries near its rows."""
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+    faiss.write_index(index, str(folder / "vectors.faiss"))
+    write_quantized(folder, vectors)
+    metrics = Metrics()
+    opened = PremiseIndex.open(folder / "vectors.faiss", threads=available_cores(), metrics=metrics.search)
+    name = f"{len(vectors):,} real vectors of {vectors.shape[1]} numbers"
+    yield from check_exactness(opened, np.asarray(vectors), queries_near(np.asarray(vectors), QUERIES), metrics, name)
 
 
 def _widened(metrics: Metrics) -> float:

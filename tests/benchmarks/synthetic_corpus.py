@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.archive import unpack_corpus
-from shared.corpus import read_corpus
+from shared.corpus import Corpus, Premise, read_corpus
 
 Vectors = NDArray[np.float32]
 
@@ -68,6 +68,16 @@ def named_rows(archive: Path | None, folder: Path) -> NamedRows:
     position = {name: place for place, name in enumerate(corpus.modules)}
     modules = np.array([position[premise.module] for premise in corpus.premises], dtype=np.int32)
     return NamedRows([premise.name for premise in corpus.premises], modules, corpus.modules)
+
+
+def synthetic_corpus() -> Corpus:
+    """A corpus to serve with made-up names, for want of the data."""
+    rows = named_rows(None, Path())
+    premises = [
+        Premise(name, rows.modules[module], f"theorem {name} : True", True, False, False)  # noqa: FBT003 - by position, for speed
+        for name, module in zip(rows.all_names, rows.module_of_row.tolist(), strict=True)
+    ]
+    return Corpus("synthetic", rows.modules, rows.all_names, premises, rows.row_of_unfiltered, "0" * 64)
 
 
 def clustered_vectors(rows: int, dimension: int = DIMENSION, seed: int = 0) -> Vectors:
