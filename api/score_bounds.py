@@ -29,7 +29,7 @@ PRODUCTS = 65_536
 SMALLEST_WINDOW_ROWS = 1024
 GATHERED_ROWS = 1024
 """Rows that are copied together at a time: the copies have to stay in the cache too."""
-SMALLEST_PART_ROWS = 8192
+SMALLEST_PART_ROWS = 32_768
 """Fewer rows are read in the time that it takes to wake another thread."""
 
 

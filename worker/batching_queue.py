@@ -90,13 +90,13 @@ class Ticket:
         with self._condition:
             return set(self._waiting)
 
-    def deliver(self, key: str, result: CachedVector | FailedText) -> None:
-        """Put a result in and wake the job."""
+    def deliver(self, results: Mapping[str, CachedVector | FailedText]) -> None:
+        """Put results in and wake the job, once for all of them: a job that wakes writes what it has to the cache."""
         with self._condition:
-            if key in self._waiting:
+            for key in self._waiting & results.keys():
                 self._waiting.remove(key)
-                self._fresh[key] = result
-                self._condition.notify_all()
+                self._fresh[key] = results[key]
+            self._condition.notify_all()
 
     def forget(self, key: str) -> None:
         """Wait for this key no longer."""
@@ -271,8 +271,7 @@ class BatchingQueue:
             return
         started, self._finished_at = max(launched.started, self._finished_at), self._clock()
         self._throughput.record(priority, self._cost_tokens(batch), len(batch), self._finished_at - started)
-        for pending, vector in zip(batch, vectors, strict=True):
-            self._deliver(pending, _checked(pending, vector))
+        self._deliver([(pending, _checked(pending, vector)) for pending, vector in zip(batch, vectors, strict=True)])
 
     def _cost_tokens(self, batch: Sequence[_Pending]) -> int:
         lengths = [len(pending.token_ids) for pending in batch]
@@ -282,7 +281,7 @@ class BatchingQueue:
         out_of_memory = self._encoder.is_out_of_memory(error)
         if len(batch) == 1:
             log.error("the model failed on one text of %d tokens: %s", len(batch[0].token_ids), type(error).__name__)
-            self._deliver(batch[0], _failure(batch[0].key, out_of_memory=out_of_memory))
+            self._deliver([(batch[0], _failure(batch[0].key, out_of_memory=out_of_memory))])
             return
         if out_of_memory:
             self._max_batch_tokens = max(1, min(self._max_batch_tokens, self._cost_tokens(batch) // 2))
@@ -291,12 +290,16 @@ class BatchingQueue:
         self._finish(self._launch(priority, batch[:middle]))
         self._finish(self._launch(priority, batch[middle:]))
 
-    def _deliver(self, pending: _Pending, result: CachedVector | FailedText) -> None:
+    def _deliver(self, finished: Sequence[tuple[_Pending, CachedVector | FailedText]]) -> None:
+        by_ticket: dict[Ticket, dict[str, CachedVector | FailedText]] = {}
         with self._condition:
-            tickets, pending.tickets = pending.tickets, []
-            self._in_flight.pop(pending.key, None)
-        for ticket in tickets:
-            ticket.deliver(pending.key, result)
+            for pending, result in finished:
+                for ticket in pending.tickets:
+                    by_ticket.setdefault(ticket, {})[pending.key] = result
+                pending.tickets = []
+                self._in_flight.pop(pending.key, None)
+        for ticket, results in by_ticket.items():
+            ticket.deliver(results)
 
 
 def _failure(key: str, *, out_of_memory: bool) -> FailedText:

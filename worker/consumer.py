@@ -99,7 +99,7 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     max_batch_tokens, warning = capped_batch_tokens(settings.max_batch_tokens, encoder.device)
     if warning:
         log.warning(warning)
-    throughput = Throughput(encoder.tokens_per_second, state_seconds=128 / encoder.tokens_per_second)
+    throughput = Throughput(encoder.tokens_per_second)
     queue = BatchingQueue(encoder, throughput, max_batch_tokens=max_batch_tokens)
     codec = VectorCodec(encoder.namespace, encoder.dimension, settings.cache_dtype)
     store = RedisVectorStore(patient_redis(settings.redis_url), codec)

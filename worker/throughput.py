@@ -7,7 +7,6 @@ from collections.abc import Callable
 from shared.messages import Priority
 
 LONGEST_BULK_BATCH_SECONDS = 0.05
-STATE_TIMES_IN_A_BULK_BATCH = 3
 SMALLEST_BULK_BATCH_TOKENS = 256
 WEIGHT_OF_THE_NEWEST = 0.1
 QUIET_SECONDS = 30.0
@@ -16,12 +15,9 @@ QUIET_SECONDS = 30.0
 class Throughput:
     """Moving averages of the encoder's speed, fed by the model thread and read by the heartbeat."""
 
-    def __init__(
-        self, tokens_per_second: float, state_seconds: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, tokens_per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
         self._tokens_per_second = tokens_per_second
-        self._state_seconds = state_seconds
         self._texts = 0
         self._clock = clock
         self._last_state_at = -QUIET_SECONDS
@@ -44,7 +40,6 @@ class Throughput:
                 self._tokens_per_second += WEIGHT_OF_THE_NEWEST * (tokens / seconds - self._tokens_per_second)
             if priority is Priority.STATE:
                 self._last_state_at = self._clock()
-                self._state_seconds += WEIGHT_OF_THE_NEWEST * (seconds / texts - self._state_seconds)
 
     def batch_limit_tokens(self, priority: Priority, max_batch_tokens: int) -> int:
         """Tokens of the next batch: a bulk batch in flight is the wait of the next state, so it is kept short.
@@ -54,5 +49,5 @@ class Throughput:
         quiet = self._clock() - self._last_state_at >= QUIET_SECONDS
         if priority is Priority.STATE or (priority is Priority.CORPUS and quiet):
             return max_batch_tokens
-        seconds = min(LONGEST_BULK_BATCH_SECONDS, STATE_TIMES_IN_A_BULK_BATCH * self._state_seconds)
-        return min(max_batch_tokens, max(SMALLEST_BULK_BATCH_TOKENS, int(self._tokens_per_second * seconds)))
+        affordable = int(self._tokens_per_second * LONGEST_BULK_BATCH_SECONDS)
+        return min(max_batch_tokens, max(SMALLEST_BULK_BATCH_TOKENS, affordable))

@@ -43,7 +43,7 @@ def test_every_text_is_embedded_once_in_batches_within_the_limit(
     lengths: list[int], max_batch_tokens: int, memory_tokens: int
 ) -> None:
     encoder = FakeEncoder(memory_tokens=memory_tokens)
-    throughput = Throughput(tokens_per_second=1e9, state_seconds=1.0)
+    throughput = Throughput(tokens_per_second=1e9)
     queue = BatchingQueue(encoder, throughput, max_batch_tokens=max_batch_tokens)
     texts = {str(number): encoder.tokenize(["x" * length])[0] for number, length in enumerate(lengths)}
     ticket = queue.submit(texts, Priority.BULK)

@@ -22,7 +22,7 @@ class QueueUnderTest:
     def __init__(self, max_batch_tokens: int = 100) -> None:
         self.encoder = FakeEncoder()
         self.clock = HandClock()
-        throughput = Throughput(tokens_per_second=1e9, state_seconds=1.0)
+        throughput = Throughput(tokens_per_second=1e9)
         self.queue = BatchingQueue(self.encoder, throughput, max_batch_tokens=max_batch_tokens, clock=self.clock)
         self.thread = threading.Thread(target=self.queue.run)
 

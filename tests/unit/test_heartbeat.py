@@ -10,7 +10,7 @@ from worker.throughput import Throughput
 
 
 def heartbeat(encoder: FakeEncoder) -> Heartbeat:
-    throughput = Throughput(encoder.tokens_per_second, state_seconds=1.0)
+    throughput = Throughput(encoder.tokens_per_second)
     queue = BatchingQueue(encoder, throughput, max_batch_tokens=100)
     runner = JobRunner(encoder, queue, FakeVectorStore(), 60, 60.0)
     return heartbeat_source(Settings(), encoder, throughput, runner)()

@@ -21,7 +21,7 @@ class RunnerUnderTest:
         self.encoder = FakeEncoder()
         self.store = FakeVectorStore()
         self.clock = HandClock()
-        self.queue = BatchingQueue(self.encoder, Throughput(1e9, 1.0), max_batch_tokens=100)
+        self.queue = BatchingQueue(self.encoder, Throughput(1e9), max_batch_tokens=100)
         self.runner = JobRunner(
             self.encoder,
             self.queue,

@@ -6,28 +6,24 @@ from worker.throughput import Throughput
 
 
 def test_states_may_fill_a_batch() -> None:
-    assert Throughput(1e6, 1.0).batch_limit_tokens(Priority.STATE, 2048) == 2048
+    assert Throughput(1e6).batch_limit_tokens(Priority.STATE, 2048) == 2048
 
 
 def test_a_bulk_batch_lasts_at_most_fifty_milliseconds() -> None:
-    assert Throughput(20_000, 1.0).batch_limit_tokens(Priority.BULK, 2048) == 1000
-
-
-def test_a_bulk_batch_lasts_at_most_three_states() -> None:
-    assert Throughput(100_000, 0.004).batch_limit_tokens(Priority.BULK, 65536) == 1200
+    assert Throughput(20_000).batch_limit_tokens(Priority.BULK, 2048) == 1000
 
 
 def test_a_slow_model_still_gets_a_batch_worth_its_call() -> None:
-    assert Throughput(100, 1.0).batch_limit_tokens(Priority.BULK, 2048) == 256
+    assert Throughput(100).batch_limit_tokens(Priority.BULK, 2048) == 256
 
 
 def test_a_smaller_limit_of_the_operator_holds() -> None:
-    assert Throughput(1e9, 1.0).batch_limit_tokens(Priority.BULK, 64) == 64
+    assert Throughput(1e9).batch_limit_tokens(Priority.BULK, 64) == 64
 
 
 def test_corpus_batches_are_long_only_while_no_states_come() -> None:
     clock = HandClock()
-    throughput = Throughput(20_000, 1.0, clock)
+    throughput = Throughput(20_000, clock)
     assert throughput.batch_limit_tokens(Priority.CORPUS, 2048) == 2048
     throughput.record(Priority.STATE, tokens=100, texts=1, seconds=0.005)
     assert throughput.batch_limit_tokens(Priority.CORPUS, 2048) < 2048
@@ -36,7 +32,7 @@ def test_corpus_batches_are_long_only_while_no_states_come() -> None:
 
 
 def test_the_speed_follows_what_is_measured() -> None:
-    throughput = Throughput(1000, 1.0)
+    throughput = Throughput(1000)
     for _ in range(100):
         throughput.record(Priority.BULK, tokens=500, texts=5, seconds=0.1)
     assert 4900 < throughput.tokens_per_second < 5000
