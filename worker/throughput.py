@@ -7,8 +7,12 @@ from collections.abc import Callable
 from shared.messages import Priority
 
 LONGEST_BULK_BATCH_SECONDS = 0.05
+LONGEST_QUIET_BULK_BATCH_SECONDS = 0.1
+BULK_QUIET_SECONDS = 2.0
 SMALLEST_BULK_BATCH_TOKENS = 256
 WEIGHT_OF_THE_NEWEST = 0.1
+TELLING_BATCH_TOKENS = 512
+"""Smaller batches say little about the speed: of a single goal most time is overhead."""
 QUIET_SECONDS = 30.0
 
 
@@ -37,17 +41,21 @@ class Throughput:
         with self._lock:
             self._texts += texts
             if seconds > 0:
-                self._tokens_per_second += WEIGHT_OF_THE_NEWEST * (tokens / seconds - self._tokens_per_second)
+                weight = WEIGHT_OF_THE_NEWEST * min(1.0, tokens / TELLING_BATCH_TOKENS)
+                self._tokens_per_second += weight * (tokens / seconds - self._tokens_per_second)
             if priority is Priority.STATE:
                 self._last_state_at = self._clock()
 
     def batch_limit_tokens(self, priority: Priority, max_batch_tokens: int) -> int:
         """Tokens of the next batch: a bulk batch in flight is the wait of the next state, so it is kept short.
 
-        Corpus building while nobody asks for a state has nobody to keep waiting.
+        It is longer while nobody asks for a state; corpus building then has nobody to keep waiting at all.
         """
-        quiet = self._clock() - self._last_state_at >= QUIET_SECONDS
-        if priority is Priority.STATE or (priority is Priority.CORPUS and quiet):
+        quiet_seconds = self._clock() - self._last_state_at
+        if priority is Priority.STATE or (priority is Priority.CORPUS and quiet_seconds >= QUIET_SECONDS):
             return max_batch_tokens
-        affordable = int(self._tokens_per_second * LONGEST_BULK_BATCH_SECONDS)
+        quiet = quiet_seconds >= BULK_QUIET_SECONDS
+        affordable = int(
+            self._tokens_per_second * (LONGEST_QUIET_BULK_BATCH_SECONDS if quiet else LONGEST_BULK_BATCH_SECONDS)
+        )
         return min(max_batch_tokens, max(SMALLEST_BULK_BATCH_TOKENS, affordable))
