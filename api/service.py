@@ -105,6 +105,7 @@ class Service:
         snapshot = open_snapshot(folder)
         snapshot.touch()
         self.retriever = make_retriever(self, snapshot)
+        self.threads.submit(touch_vectors, snapshot, self.retriever.index)
         if snapshot.manifest.namespace:
             self.side.directory.pin(snapshot.manifest.namespace)
         log.info(
@@ -128,6 +129,15 @@ def make_retriever(service: Service, snapshot: Snapshot) -> Retriever:
         limits=RequestLimits.from_settings(service.settings),
         threads=service.threads,
     )
+
+
+def touch_vectors(snapshot: Snapshot, index: PremiseIndex) -> None:
+    """Bring all vectors into memory while requests are answered already; log what goes wrong, since nobody waits."""
+    try:
+        snapshot.touch_vectors()
+        index.touch()
+    except OSError:
+        log.warning("the vectors could not be read ahead; searches read them as they need them", exc_info=True)
 
 
 def available_cores() -> int:

@@ -119,17 +119,14 @@ class Snapshot:
         return self.module_positions.get(name, -1)
 
     def touch(self) -> None:
-        """Read every file once, so that the first request does not wait for the disk.
-
-        Of the vectors a search reads few rows: the system is told to fetch them, and they are not waited for.
-        """
+        """Read every file but the vectors once, so that the first request does not wait for the disk."""
         for name in self.manifest.files:
-            with (self.folder / name).open("rb", buffering=0) as file:
-                if name == INDEX_FILE and hasattr(os, "posix_fadvise"):  # not on macOS
-                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
-                    continue
-                while file.read(READ_BYTES):
-                    pass
+            if name != INDEX_FILE:
+                _read(self.folder / name)
+
+    def touch_vectors(self) -> None:
+        """Read the vectors once; a search reads few of them, so that nobody need wait for it."""
+        _read(self.index_path)
 
 
 def open_snapshot(folder: Path) -> Snapshot:
@@ -217,6 +214,12 @@ def _map(folder: Path) -> Snapshot:
         name_table=NameTable.open(folder),
         module_positions={name: position for position, name in enumerate(modules)},
     )
+
+
+def _read(path: Path) -> None:
+    with path.open("rb", buffering=0) as file:
+        while file.read(READ_BYTES):
+            pass
 
 
 def _map_rows(folder: Path, name: str, dtype: type[Scalar], length: int) -> NDArray[Scalar]:

@@ -54,6 +54,7 @@ class Bench:
         faiss.write_index(replaced.index, str(folder / "vectors.faiss"))
         write_quantized(folder, vectors)
         index = PremiseIndex.open(folder / "vectors.faiss", threads=available_cores(), metrics=metrics.search)
+        index.touch()
         rows, queries = QuantizedRows.open(folder, *vectors.shape), queries_near(vectors, 1000)
         return cls(corpus, vectors, queries, rows, index, Accessibility(corpus), replaced, metrics)
 

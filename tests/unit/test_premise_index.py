@@ -209,6 +209,7 @@ def test_a_file_is_mapped_and_searched_as_it_was_written(tmp_path: Path) -> None
     write_quantized(tmp_path, vectors)
     index = PremiseIndex.open(tmp_path / "index")
     assert (index.rows, index.dimension) == (100, DIMENSION)
+    index.touch()
     (hits,) = index.search(vectors[42:43], all_of(100), 3)
     assert hits.rows[0] == 42
 
