@@ -65,7 +65,7 @@ def number(value: float) -> str:
         return f"{value:.1e}"
     if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value - round(value, 4)) > 1e-9 or abs(value) < 10 else f"{value:.1f}"
+    return f"{value:.3g}"
 
 
 def processor() -> str:

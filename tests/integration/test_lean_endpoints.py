@@ -373,3 +373,10 @@ def test_recorded_requests_of_real_lean_are_answered(server: Server, shared_data
         assert response.status_code == 200, (path.name, response.text)
         if request["method"] == "POST":
             assert isinstance(response.json(), list)
+
+
+def test_metrics_are_in_prometheus_format(server: Server) -> None:
+    answer = server.client().get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert "premises_search_widened_total 0.0" in answer.text.splitlines()
