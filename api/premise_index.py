@@ -74,7 +74,7 @@ class PremiseIndex:
         """
         flat = _open_flat(path)
         rows = QuantizedRows.open(path.parent, int(flat.ntotal), int(flat.d))
-        if not worth_scanning(rows, flat):
+        if flat.ntotal <= DIRECT_ROWS or not worth_scanning(rows, flat):
             return cls(flat, None, metrics)
         observe = metrics.scanned if metrics else lambda _: None
         return cls(flat, SharedScan(BoundScan(rows, threads), most_queries=most_queries, observe=observe), metrics)

@@ -19,8 +19,6 @@ log = logging.getLogger("api")
 
 def worth_scanning(rows: QuantizedRows, flat: faiss.IndexFlatIP) -> bool:
     """Whether the first stage's kernels are right on this machine and faster than FAISS' flat search."""
-    if not len(rows.scales):
-        return False
     if not _bounds_hold(rows, flat):
         log.warning("8-bit scans compute wrongly on this machine: every search is exhaustive")
         return False
