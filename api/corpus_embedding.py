@@ -2,7 +2,7 @@
 
 State on disk, in a folder named by corpus digest and namespace: `partial.npy` (float32, rows × dimension, mapped) and
 `done.npy` (uint8, one a row, set only after the row is on disk).  When every row is done, `vectors.npy` takes the
-place of the partial file by one rename.
+place of the partial file by one rename.  A row of zeros is nobody's vector, whatever its mark says: it is embedded.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from api.cancellation import cancel_and_wait
 from api.embedding_client import EmbeddingClient, EmbeddingOrder, TextGroup
 from shared.embedding_cache import Vector
-from shared.errors import DeadlineExceededError, NotReadyError, OverloadedError
+from shared.errors import CorpusError, DeadlineExceededError, NotReadyError, OverloadedError
 from shared.messages import Priority
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -30,6 +30,7 @@ CORPUS_CACHE_SECONDS = 600
 JOB_DEADLINE_SECONDS = 600.0
 PAUSE_SECONDS = 1.0
 FLUSH_SECONDS = 1.0
+CHECKED_ROWS = 16_384
 
 log = logging.getLogger("prepare")
 
@@ -44,17 +45,21 @@ class PartialEmbeddings:
 
     @classmethod
     def open(cls, folder: Path, rows: int, dimension: int) -> "PartialEmbeddings":
-        """Go on with what an earlier run left, or begin."""
+        """Go on with what an earlier run left, or begin: where one of the two files is unusable, so is the other."""
         folder.mkdir(parents=True, exist_ok=True)
-        return cls(
-            folder,
-            _open_array(folder / "partial.npy", np.float32, (rows, dimension)),
-            _open_array(folder / "done.npy", np.uint8, (rows,)),
-        )
+        vectors = _open_array(folder / "partial.npy", np.float32, (rows, dimension))
+        done = _open_array(folder / "done.npy", np.uint8, (rows,))
+        if vectors is None or done is None:
+            (folder / "done.npy").unlink(missing_ok=True)  # first: marks never stand beside other vectors than theirs
+            vectors = _new_array(folder / "partial.npy", np.float32, (rows, dimension))
+            done = _new_array(folder / "done.npy", np.uint8, (rows,))
+        return cls(folder, vectors, done)
 
     def missing_rows(self) -> NDArray[np.intp]:
         """Rows that are still to be embedded."""
-        return np.flatnonzero(self.done == 0)
+        filled = self.done != 0
+        filled[unusable_rows(self.vectors)] = False
+        return np.flatnonzero(~filled)
 
     def flush(self, rows: Sequence[int]) -> None:
         """Put vectors on disk first, then the marks that say they are there."""
@@ -65,7 +70,12 @@ class PartialEmbeddings:
             self.done.flush()
 
     def finish(self) -> Path:
-        """Name the complete file; the marks are no longer needed."""
+        """Name the complete file; the marks are no longer needed.  Raises `CorpusError` where a row is missing."""
+        if len(missing := self.missing_rows()):
+            raise CorpusError(
+                f"{len(missing)} embeddings, that of premise {missing[0]} first, did not reach {self.folder}: "
+                "something else changes or empties its files. Start again: only these are embedded."
+            )
         final = final_path(self.folder)
         (self.folder / "partial.npy").replace(final)
         (self.folder / "done.npy").unlink()
@@ -75,6 +85,15 @@ class PartialEmbeddings:
 def final_path(folder: Path) -> Path:
     """Where a finished corpus embedding lies."""
     return folder / "vectors.npy"
+
+
+def unusable_rows(vectors: Vector) -> NDArray[np.intp]:
+    """Rows that cannot be the vector of a text: all zero, or not finite."""
+    usable = np.empty(len(vectors), bool)
+    for start in range(0, len(vectors), CHECKED_ROWS):
+        squares = np.einsum("ij,ij->i", *[vectors[start : start + CHECKED_ROWS]] * 2)
+        usable[start : start + CHECKED_ROWS] = np.isfinite(squares) & (squares > 0)
+    return np.flatnonzero(~usable)
 
 
 async def embed_corpus(
@@ -141,14 +160,16 @@ def _chunks_by_length(texts: Sequence[str], rows: NDArray[np.intp]) -> list[NDAr
     return [chunks[position] for position in order]
 
 
-def _open_array(path: Path, dtype: type[Scalar], shape: tuple[int, ...]) -> NDArray[Scalar]:
-    if path.exists():
-        try:
-            array: NDArray[Scalar] = np.load(path, mmap_mode="r+", allow_pickle=False)
-        except ValueError:  # a kill between creating the file and writing its header
-            path.unlink()
-        else:
-            if array.shape == shape and array.dtype == dtype:
-                return array
-            path.unlink()
+def _open_array(path: Path, dtype: type[Scalar], shape: tuple[int, ...]) -> NDArray[Scalar] | None:
+    """The array as it lies; None where there is none of this type and shape."""
+    try:
+        np.load(path, mmap_mode="r", allow_pickle=False)  # "r+" would fill up a file cut short with zeros
+        array: NDArray[Scalar] = np.load(path, mmap_mode="r+", allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError):  # cut short, or killed before its header was written
+        return None
+    return array if array.shape == shape and array.dtype == dtype else None
+
+
+def _new_array(path: Path, dtype: type[Scalar], shape: tuple[int, ...]) -> NDArray[Scalar]:
+    path.unlink(missing_ok=True)
     return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)

@@ -15,7 +15,11 @@ DIMENSION = 8
 
 
 def fake_vector(token_ids: NDArray[np.int32]) -> Vector:
-    """A unit vector that depends on the token ids alone."""
+    """A unit vector that depends on the token ids alone; texts can ask for one that is none."""
+    text = token_ids.astype(np.uint8).tobytes()
+    for asked, value in ((b"give zeros", 0.0), (b"give nan", np.nan)):
+        if asked in text:
+            return np.full(DIMENSION, value, np.float32)
     seed = int.from_bytes(hashlib.sha256(token_ids.tobytes()).digest()[:8], "little")
     vector = np.random.default_rng(seed).standard_normal(DIMENSION).astype(np.float32)
     return vector / np.linalg.norm(vector)

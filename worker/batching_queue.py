@@ -311,4 +311,6 @@ def _failure(key: str, *, out_of_memory: bool) -> FailedText:
 def _checked(pending: _Pending, vector: Vector) -> CachedVector | FailedText:
     if not np.isfinite(vector).all():
         return FailedText(pending.key, "not_finite", "the model gave numbers that are not finite for this text")
+    if not vector.any():
+        return FailedText(pending.key, "all_zero", "the model gave nothing but zeros for this text")
     return CachedVector(vector, len(pending.token_ids))

@@ -12,7 +12,7 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
-from api.corpus_embedding import PartialEmbeddings, embed_corpus, final_path
+from api.corpus_embedding import PartialEmbeddings, embed_corpus, final_path, unusable_rows
 from api.given_embeddings import check_embeddings
 from api.preparation_record import PreparationRecord, source_digest
 from api.service import EmbeddingSide, running_embedding_side
@@ -121,17 +121,29 @@ async def _computed(settings: Settings, corpus: Corpus, worker: Heartbeat, side:
         partial = PartialEmbeddings.open(folder, len(corpus.premises), worker.dimension)
         missing = len(partial.missing_rows())
         log.info("embedding %d of %d premises through the queue", missing, len(corpus.premises))
-        await _embed_with_progress(corpus, partial, side)
+        await _embed_with_progress(corpus, partial, missing, side)
         final = partial.finish()
-    vectors: Vector = np.load(final, mmap_mode="r", allow_pickle=False)
-    if vectors.shape != (len(corpus.premises), worker.dimension):
-        raise CorpusError(f"{final} has the shape {vectors.shape}: remove it, it will be computed again.")
+    return _load_computed(final, (len(corpus.premises), worker.dimension))
+
+
+def _load_computed(path: Path, shape: tuple[int, int]) -> Vector:
+    try:
+        vectors: Vector = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise CorpusError(f"{path} is damaged ({error}): remove it, it will be computed again.") from error
+    if vectors.shape != shape:
+        raise CorpusError(f"{path} has the shape {vectors.shape}: remove it, it will be computed again.")
+    if len(unusable := unusable_rows(vectors)):
+        raise CorpusError(
+            f"{path} has {len(unusable)} rows that are no vectors, row {unusable[0]} first: "
+            "remove it, it will be computed again."
+        )
     return vectors
 
 
-async def _embed_with_progress(corpus: Corpus, partial: PartialEmbeddings, side: EmbeddingSide) -> None:
+async def _embed_with_progress(corpus: Corpus, partial: PartialEmbeddings, missing: int, side: EmbeddingSide) -> None:
     texts = [premise.text for premise in corpus.premises]
-    done = int(np.count_nonzero(partial.done))
+    done = len(texts) - missing
     seldom = 0.5 if sys.stderr.isatty() else 10.0
     with tqdm(total=len(texts), initial=done, unit=" premises", desc="Embedding the corpus", mininterval=seldom) as bar:
         await embed_corpus(texts, partial, side.embeddings, bar.update)

@@ -50,6 +50,35 @@ def test_a_killed_preparation_goes_on_where_it_stopped(deployment: FakeDeploymen
     assert list((deployment.folder / "state" / "embeddings").glob("*/*partial*")) == []
 
 
+@pytest.mark.parametrize("lost", ["partial.npy", "done.npy"])
+def test_a_preparation_that_lost_one_of_its_files_serves_no_row_of_zeros(deployment: FakeDeployment, lost: str) -> None:
+    deployment.gate.write_text("0.2")
+    log = deployment.folder / "prepare.log"
+    with running(prepare_command(), log, deployment.environment) as process:
+        wait_until(lambda: marked_rows(deployment) > 0, 60)
+        process.stop(signal.SIGKILL)
+    [file] = (deployment.folder / "state" / "embeddings").glob(f"*/{lost}")
+    file.unlink()
+    deployment.gate.unlink()
+    run_prepare(log, deployment.environment)
+    [vectors] = (deployment.folder / "state" / "embeddings").glob("*/vectors.npy")
+    assert np.load(vectors).any(axis=1).all()
+
+
+def test_computed_embeddings_with_a_row_of_zeros_are_refused(deployment: FakeDeployment) -> None:
+    run_prepare(deployment.folder / "first.log", deployment.environment)
+    [path] = (deployment.folder / "state" / "embeddings").glob("*/vectors.npy")
+    vectors = np.load(path)
+    vectors[256:512] = 0
+    np.save(path, vectors)
+    shutil.rmtree(served(deployment))
+    said = refused(deployment)
+    assert "256 rows" in said
+    assert str(path) in said
+    path.unlink()
+    run_prepare(deployment.folder / "second.log", deployment.environment)
+
+
 def marked_rows(deployment: FakeDeployment) -> int:
     [*marks] = (deployment.folder / "state" / "embeddings").glob("*/done.npy")
     try:

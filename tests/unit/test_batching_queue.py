@@ -172,6 +172,17 @@ def test_old_bulk_gets_a_turn_among_endless_states(tested: QueueUnderTest) -> No
     assert tested.batch_sizes() == [1] * 9
 
 
+@pytest.mark.parametrize(("text", "kind"), [("give zeros", "all_zero"), ("give nan", "not_finite")])
+def test_a_vector_that_is_none_fails_alone(tested: QueueUnderTest, text: str, kind: str) -> None:
+    ticket = tested.submit("good one", text, "good two")
+    tested.thread.start()
+    results = results_of(ticket)
+    failed = results.pop(text)
+    assert isinstance(failed, FailedText)
+    assert failed.kind == kind
+    assert all(isinstance(result, CachedVector) for result in results.values())
+
+
 def test_a_poisoned_text_fails_alone(tested: QueueUnderTest) -> None:
     ticket = tested.submit("good one", "a poison", "good two", "good three")
     tested.thread.start()

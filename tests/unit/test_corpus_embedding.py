@@ -1,0 +1,71 @@
+"""Rows of a corpus on disk: what an interruption leaves is gone on with, and no row of zeros ever counts as done."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from api.corpus_embedding import PartialEmbeddings, unusable_rows
+from shared.errors import CorpusError
+from tests.corpora import unit_vectors
+
+ROWS, DIMENSION = 10, 4
+
+
+def opened(folder: Path) -> PartialEmbeddings:
+    return PartialEmbeddings.open(folder, ROWS, DIMENSION)
+
+
+def filled(folder: Path, rows: list[int]) -> PartialEmbeddings:
+    partial = opened(folder)
+    partial.vectors[rows] = unit_vectors(len(rows), DIMENSION)
+    partial.flush(rows)
+    return partial
+
+
+def test_what_was_flushed_is_not_embedded_again(tmp_path: Path) -> None:
+    filled(tmp_path, [1, 3])
+    assert opened(tmp_path).missing_rows().tolist() == [0, 2, 4, 5, 6, 7, 8, 9]
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, cut_short])
+@pytest.mark.parametrize("file", ["partial.npy", "done.npy"])
+def test_marks_and_vectors_count_only_together(tmp_path: Path, file: str, damage: Callable[[Path], None]) -> None:
+    filled(tmp_path, [1, 3])
+    damage(tmp_path / file)
+    assert len(opened(tmp_path).missing_rows()) == ROWS
+
+
+def test_vectors_of_another_dimension_are_not_gone_on_with(tmp_path: Path) -> None:
+    filled(tmp_path, [1, 3])
+    other = PartialEmbeddings.open(tmp_path, ROWS, DIMENSION + 1)
+    assert other.vectors.shape == (ROWS, DIMENSION + 1)
+    assert len(other.missing_rows()) == ROWS
+
+
+def test_a_marked_row_of_zeros_is_embedded(tmp_path: Path) -> None:
+    filled(tmp_path, list(range(ROWS))).vectors[7] = 0
+    assert opened(tmp_path).missing_rows().tolist() == [7]
+
+
+def test_a_file_with_a_missing_row_is_never_called_complete(tmp_path: Path) -> None:
+    partial = filled(tmp_path, list(range(ROWS)))
+    partial.vectors[7] = 0
+    with pytest.raises(CorpusError, match="premise 7"):
+        partial.finish()
+    assert not (tmp_path / "vectors.npy").exists()
+    partial.vectors[7] = unit_vectors(1, DIMENSION)
+    assert np.load(partial.finish()).shape == (ROWS, DIMENSION)
+
+
+def test_rows_that_are_no_vectors_are_found_wherever_they_lie() -> None:
+    vectors = unit_vectors(40_000, DIMENSION)
+    vectors[[0, 16_384, 39_999]] = 0
+    vectors[5, 2] = np.nan
+    vectors[6, 1] = np.inf
+    assert unusable_rows(vectors).tolist() == [0, 5, 6, 16_384, 39_999]
