@@ -143,7 +143,8 @@ def test_weights_in_pytorchs_own_format_are_the_same_weights(roberta: Path, tmp_
     (folder / "model.safetensors").unlink()
     encoder, original = load(folder), load(roberta)
     token_ids = encoder.tokenize(TEXTS)
-    np.testing.assert_array_equal(encoder.embed(token_ids), original.embed(token_ids))
+    # Each load chooses its kernel by itself, and kernels differ in the last bit.
+    np.testing.assert_allclose(encoder.embed(token_ids), original.embed(token_ids), atol=1e-6)
 
 
 def test_the_length_that_a_folder_sets_replaces_the_tokenizers(roberta: Path, tmp_path: Path) -> None:
