@@ -2,7 +2,9 @@
 
 A query is split into two rows of 8-bit numbers (a coarse one and what that one misses), so that next to nothing is lost
 on its side, and all queries of a pass are one matrix product of whole numbers, by the kernels of NumKong (AMX, VNNI,
-NEON...).  Reading the memory is what limits a pass: sixteen queries take little longer than one.
+NEON...).  Of these there are two sorts.  One packs the queries first and multiplies many of them by each row that it
+reads, so that sixteen take little longer than one where the machine has instructions for it; the other takes each pair
+of a row and a query by itself, which is quicker for one query or two where it has not (`api/scan_trial.py` finds out).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +21,8 @@ from api.quantized_rows import LARGEST_CODE, QuantizedRows
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.intp]
 Range = tuple[int, int]
+Multiply = Callable[[NDArray[np.int8], Any], object]
+"""Writes the whole-number products of codes, shape (n, dimension), with all queries into a tensor of n rows."""
 
 FINE_STEPS = 2 * LARGEST_CODE
 """Fine codes from -127 to 127 divide one coarse step."""
@@ -54,7 +58,7 @@ class ScoreBounds:
 class _Queries:
     """Queries as a pass takes them; `coarse · FINE_STEPS + fine`, times `units`, is nearly the query."""
 
-    packed: numkong.PackedMatrix
+    multiply: Multiply
     units: Vectors
     error_factors: Vectors
     offsets: Vectors
@@ -70,26 +74,33 @@ class _Queries:
 
 
 class BoundScan:
-    """Scans the rows, several threads sharing one pass; thread-safe."""
+    """Scans the rows, several threads sharing one pass; thread-safe.
 
-    def __init__(self, rows: QuantizedRows, threads: int) -> None:
+    Up to `pairwise_queries` of them at a time are multiplied pair by pair.
+    """
+
+    def __init__(self, rows: QuantizedRows, threads: int, *, pairwise_queries: int = 0) -> None:
         self.rows = rows
+        self.pairwise_queries = pairwise_queries
         self._threads = threads
         self._helpers = ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="scan")
 
     def scan_all(self, queries: Vectors) -> list[ScoreBounds]:
         """Bounds of all rows for each of the queries, shape (n, dimension)."""
-        prepared = _prepare(queries, self.rows)
+        prepared = self._prepare(queries)
         values = np.empty((len(queries), len(self.rows.scales)), dtype=np.float32)
         self._divide(values.shape[1], lambda part: self._scan_range(prepared, values, part))
         return prepared.bounds(values, None)
 
     def scan_rows(self, queries: Vectors, rows: Rows) -> list[ScoreBounds]:
         """Bounds of some rows, shape (m,), for each of the queries, shape (n, dimension)."""
-        prepared = _prepare(queries, self.rows)
+        prepared = self._prepare(queries)
         values = np.empty((len(queries), len(rows)), dtype=np.float32)
         self._divide(len(rows), lambda part: self._scan_gathered(prepared, values, rows, part))
         return prepared.bounds(values, rows)
+
+    def _prepare(self, queries: Vectors) -> _Queries:
+        return _prepare(queries, self.rows, _pair_by_pair if len(queries) <= self.pairwise_queries else _packed)
 
     def _divide(self, rows: int, work: Callable[[Range], None]) -> None:
         """Do `work` on consecutive ranges, each in a thread; the caller's does the first."""
@@ -125,14 +136,14 @@ class _Products:
 
     def __init__(self, queries: _Queries) -> None:
         self.rows = max(SMALLEST_WINDOW_ROWS, PRODUCTS // (2 * len(queries)))
-        self._packed = queries.packed
+        self._multiply = queries.multiply
         self._tensor: Any = numkong.zeros((self.rows, 2 * len(queries)), dtype="int32")
         self.array: NDArray[np.int32] = np.asarray(self._tensor)
         """Shape (rows, 2 · queries): all coarse products, then all fine ones."""
 
     def put(self, start: int, codes: NDArray[np.int8]) -> None:
         """Multiply codes of shape (n, dimension) into the places from `start` on."""
-        numkong.dots_packed(codes, self._packed, out=self._tensor[start : start + len(codes)])
+        self._multiply(codes, self._tensor[start : start + len(codes)])
 
 
 def _windows(part: Range, rows: int) -> Sequence[slice]:
@@ -150,7 +161,16 @@ def _bound(queries: _Queries, products: _Products, scales: Vectors, errors: Vect
     values += queries.error_factors[:, np.newaxis] * errors
 
 
-def _prepare(queries: Vectors, rows: QuantizedRows) -> _Queries:
+def _packed(queries: NDArray[np.int8]) -> Multiply:
+    packed = numkong.dots_pack(queries)
+    return lambda codes, out: numkong.dots_packed(codes, packed, out=out)
+
+
+def _pair_by_pair(queries: NDArray[np.int8]) -> Multiply:
+    return lambda codes, out: numkong.cdist(codes, queries, metric="dot", out=out)
+
+
+def _prepare(queries: Vectors, rows: QuantizedRows, multiply_with: Callable[[NDArray[np.int8]], Multiply]) -> _Queries:
     """Quantise queries of shape (n, dimension)."""
     wide = queries.astype(np.float64)
     steps = np.maximum(np.abs(wide).max(axis=1), np.finfo(np.float32).tiny) / LARGEST_CODE
@@ -162,9 +182,9 @@ def _prepare(queries: Vectors, rows: QuantizedRows) -> _Queries:
     missed = np.linalg.norm(wide - (coarse * FINE_STEPS + fine) * units[:, np.newaxis], axis=1)
     centre = rows.centre.astype(np.float64)
     return _Queries(
-        packed=numkong.dots_pack(np.concatenate([coarse, fine]).astype(np.int8)),
+        multiply=multiply_with(np.concatenate([coarse, fine]).astype(np.int8)),
         units=units,
-        error_factors=(norms / units).astype(np.float32),
+        error_factors=np.maximum(norms / units, np.finfo(np.float32).tiny).astype(np.float32),  # 0 · inf is no bound
         offsets=wide @ centre + missed * rows.reach,
         slacks=SLACK * np.maximum(1, norms * (rows.reach + np.linalg.norm(centre))),
     )

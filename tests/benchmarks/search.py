@@ -15,8 +15,8 @@ from api.index_list import IndexList
 from api.metrics import Metrics
 from api.premise_index import Hits, PremiseIndex
 from api.quantized_rows import QuantizedRows, write_quantized
+from api.scan_trial import try_scan
 from api.schemas import parse_retrieve_request
-from api.score_bounds import BoundScan
 from api.service import available_cores
 from api.shared_scan import SharedScan
 from tests.benchmarks.comparison import Comparison, medians
@@ -169,8 +169,10 @@ def concurrent_searches(bench: Bench) -> Iterator[Comparison]:
     selections = [bench.select(bench.corpus.visible_modules(0.95, seed)) for seed in range(CONCURRENT)]
     flat = PremiseIndex(bench.index.flat)
     free = SimpleQueue[PremiseIndex]()
+    alone = try_scan(bench.rows, bench.index.flat, threads=1)
+    assert alone is not None
     for _ in range(available_cores()):
-        free.put(PremiseIndex(bench.index.flat, SharedScan(BoundScan(bench.rows, 1), most_queries=1)))
+        free.put(PremiseIndex(bench.index.flat, SharedScan(alone, most_queries=1)))
     with ThreadPoolExecutor(CONCURRENT) as many, ThreadPoolExecutor(available_cores()) as cores:
 
         def search(index: PremiseIndex, number: int) -> list[Hits]:
