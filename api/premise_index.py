@@ -7,6 +7,7 @@ bound reaches t, which is complete by construction, and counts that.
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -18,8 +19,8 @@ from numpy.typing import NDArray
 from api.accessibility import Selection
 from api.metrics import SearchMetrics
 from api.quantized_rows import QuantizedRows
-from api.scan_trial import worth_scanning
-from api.score_bounds import BoundScan, ScoreBounds
+from api.scan_trial import try_scan
+from api.score_bounds import ScoreBounds
 from api.shared_scan import MOST_QUERIES, SharedScan
 from shared.errors import CorpusError, NotReadyError
 
@@ -74,10 +75,11 @@ class PremiseIndex:
         """
         flat = _open_flat(path)
         rows = QuantizedRows.open(path.parent, int(flat.ntotal), int(flat.d))
-        if flat.ntotal <= DIRECT_ROWS or not worth_scanning(rows, flat):
+        scan = try_scan(rows, flat, threads) if flat.ntotal > DIRECT_ROWS else None
+        if scan is None:
             return cls(flat, None, metrics)
         observe = metrics.scanned if metrics else lambda _: None
-        return cls(flat, SharedScan(BoundScan(rows, threads), most_queries=most_queries, observe=observe), metrics)
+        return cls(flat, SharedScan(scan, most_queries=most_queries, observe=observe), metrics)
 
     def touch(self) -> None:
         """Read a byte of every page, so that later searches find all of them in memory and mapped.
@@ -117,7 +119,11 @@ class PremiseIndex:
             return [_best(score_rows(self.flat, query, rows), rows, wanted) for query in queries]
         if self.scan is None:
             return [self._search_exhaustively(query, selection, wanted) for query in queries]
-        return [self._search_in_stages(query, selection, wanted, first_candidates, self.scan) for query in queries]
+        return [
+            self._search_in_stages(query, bounds, selection, wanted, first_candidates)
+            for start in range(0, len(queries), MOST_QUERIES)
+            for query, bounds in _with_bounds(self.scan, queries[start : start + MOST_QUERIES], selection)
+        ]
 
     def score(self, queries: Vectors, vectors: Vectors) -> NDArray[np.float32]:
         """Inner products, shape (n, m), computed as the index does: a vector that it holds gets the same score."""
@@ -144,14 +150,15 @@ class PremiseIndex:
         return _best(score_rows(self.flat, query, found), found, wanted)
 
     def _search_in_stages(
-        self, query: Vectors, selection: Selection, wanted: int, first_candidates: int, scan: SharedScan
+        self, query: Vectors, bounds: ScoreBounds, selection: Selection, wanted: int, first_candidates: int
     ) -> Hits:
-        bounds = scan.bounds(query, selection)
         visible, values = _visible(bounds, selection)
         last = float(np.partition(values, len(values) - first_candidates)[len(values) - first_candidates])
         rows = _rows_at(visible, values >= last)
         scores = score_rows(self.flat, query, rows)
         threshold = bounds.reaching(_last_wanted(scores, wanted))
+        if not np.isfinite([last, threshold]).all():  # so many damaged vectors that bounds say nothing
+            return self._search_exhaustively(query, selection, wanted)
         widened = threshold <= last
         if widened:
             more = _rows_at(visible, (values >= threshold) & (values < last))
@@ -192,6 +199,10 @@ def _open_flat(path: Path) -> faiss.IndexFlatIP:
     if not isinstance(index, faiss.IndexFlatIP):
         raise CorpusError(f"{path} is no flat inner-product index; remove its folder and prepare the corpus again.")
     return index
+
+
+def _with_bounds(scan: SharedScan, queries: Vectors, selection: Selection) -> Iterator[tuple[Vectors, ScoreBounds]]:
+    return zip(queries, scan.bounds(queries, selection), strict=True)
 
 
 def _visible(bounds: ScoreBounds, selection: Selection) -> tuple[Rows | None, Vectors]:

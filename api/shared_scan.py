@@ -29,7 +29,7 @@ class _Waiting:
 
 
 class SharedScan:
-    """Score bounds for one query at a time, from any number of threads."""
+    """Score bounds for queries from any number of threads."""
 
     def __init__(
         self, scan: BoundScan, *, most_queries: int = MOST_QUERIES, observe: Callable[[int], None] = lambda _: None
@@ -41,25 +41,25 @@ class SharedScan:
         self._waiting: deque[_Waiting] = deque()
         self._scanning = False
 
-    def bounds(self, query: NDArray[np.float32], selection: Selection) -> ScoreBounds:
-        """Bounds of the selected rows' scores for one query of shape (dimension,); waits for the pass before it."""
-        mine = _Waiting(query, selection)
+    def bounds(self, queries: NDArray[np.float32], selection: Selection) -> list[ScoreBounds]:
+        """Bounds of the selected rows' scores for each query, shape (n, dimension); waits for the pass before it."""
+        mine = [_Waiting(query, selection) for query in queries]
         with self._lock:
-            self._waiting.append(mine)
+            self._waiting.extend(mine)
             leads, self._scanning = not self._scanning, True
-        if not leads:
-            mine.woken.wait()
-        if mine.outcome is None:
-            self._lead()
-        if isinstance(mine.outcome, ScoreBounds):
-            return mine.outcome
-        raise mine.outcome or RuntimeError("a pass ended without an outcome")
+        for waiting in mine:  # each to its end, for the turn to lead a pass may fall to any of them
+            if not leads:
+                waiting.woken.wait()
+            if waiting.outcome is None:
+                self._lead()
+            leads = False
+        return [_result(waiting) for waiting in mine]
 
     def _lead(self) -> None:
         """Scan for the first of those who wait (the caller is at their head), then let the next one lead."""
-        with self._lock:
-            served = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most_queries))]
         try:
+            with self._lock:
+                served = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most_queries))]
             self._serve(served)
         finally:
             with self._lock:
@@ -89,3 +89,9 @@ class SharedScan:
             places = [place for place, waiting in enumerate(served) if waiting.selection is selection]
             bounds.update(zip(places, self._scan.scan_rows(queries[places], selection.list_rows()), strict=True))
         return [bounds[place] for place in range(len(served))]
+
+
+def _result(waiting: _Waiting) -> ScoreBounds:
+    if isinstance(waiting.outcome, ScoreBounds):
+        return waiting.outcome
+    raise waiting.outcome or RuntimeError("a pass ended without an outcome")

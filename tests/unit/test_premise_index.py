@@ -13,10 +13,12 @@ from api.metrics import Metrics
 from api.premise_index import Hits, PremiseIndex
 from api.quantized_rows import QuantizedRows, write_quantized
 from api.score_bounds import BoundScan
-from api.shared_scan import SharedScan
+from api.shared_scan import SharedScan, _Waiting
 from shared.errors import CorpusError, NotReadyError
 
 DIMENSION = 24
+ROWS_IN_STAGES = 6000
+"""More than are scored directly."""
 Vectors = NDArray[np.float32]
 
 
@@ -111,6 +113,36 @@ def test_rows_that_are_not_finite_are_not_found_by_a_search_in_stages() -> None:
     (hits,) = index_of(vectors).search(vectors[:1], all_of(4000), 1500)
     assert len(hits.rows) == 1500
     assert not set(range(100, 200)) & set(hits.rows.tolist())
+
+
+@pytest.mark.parametrize("share", [0.9, 0.4])
+def test_where_hardly_a_row_is_finite_only_selected_ones_are_found(share: float) -> None:
+    vectors = unit_vectors(4000)
+    mask = np.random.default_rng(1).random(4000) < share
+    sound = np.flatnonzero(mask)[:40]
+    vectors[np.setdiff1d(np.flatnonzero(mask), sound)] = np.nan
+    (hits,) = index_of(vectors).search(vectors[sound[:1]], Selection.of(mask), 100)
+    assert sorted(hits.rows.tolist()) == sound.tolist()
+
+
+def test_a_query_of_zeros_finds_what_is_finite() -> None:
+    vectors = unit_vectors(4000)
+    vectors[::2] = np.nan
+    (hits,) = index_of(vectors).search(np.zeros((1, DIMENSION), np.float32), all_of(4000), 100)
+    assert hits.rows.tolist() == list(range(1, 200, 2))
+
+
+def test_selections_of_a_tenth_in_a_pass_over_all_rows_are_searched_as_alone() -> None:
+    vectors = unit_vectors(ROWS_IN_STAGES)
+    index, masks = index_of(vectors), [np.arange(ROWS_IN_STAGES) % 10 == remainder for remainder in range(10)]
+    assert index.scan is not None
+    shared = index.scan._bounds_of(
+        [_Waiting(query, Selection.of(mask)) for query, mask in zip(vectors[:10], masks, strict=True)]
+    )
+    for query, mask, bounds in zip(vectors[:10], masks, shared, strict=True):
+        assert bounds.rows is None
+        hits = index._search_in_stages(query, bounds, Selection.of(mask), 20, 72)
+        assert hits.rows.tolist() == exhaustive(vectors, query, mask, 20)
 
 
 def test_equal_scores_come_in_row_order_at_the_last_place_too() -> None:
@@ -232,13 +264,12 @@ def test_a_file_that_is_missing_cut_short_or_of_another_kind_is_refused(tmp_path
 
 
 def test_threads_search_one_index_each_over_its_own_selection() -> None:
-    vectors = unit_vectors(500)
+    vectors = unit_vectors(ROWS_IN_STAGES)
     index = index_of(vectors)
     found: dict[int, list[Hits]] = {}
 
     def search(remainder: int) -> None:
-        mask = np.arange(500) % 4 == remainder
-        found[remainder] = [index.search(vectors[:5], Selection.of(mask), 20)[query] for query in range(5)]
+        found[remainder] = index.search(vectors[:40], Selection.of(np.arange(len(vectors)) % 4 == remainder), 20)
 
     threads = [threading.Thread(target=search, args=(remainder,)) for remainder in range(4)]
     for thread in threads:
@@ -246,5 +277,5 @@ def test_threads_search_one_index_each_over_its_own_selection() -> None:
     for thread in threads:
         thread.join()
     for remainder, answers in found.items():
-        for query, hits in zip(vectors[:5], answers, strict=True):
-            assert hits.rows.tolist() == exhaustive(vectors, query, np.arange(500) % 4 == remainder, 20)
+        for query, hits in zip(vectors[:40], answers, strict=True):
+            assert hits.rows.tolist() == exhaustive(vectors, query, np.arange(len(vectors)) % 4 == remainder, 20)
