@@ -30,6 +30,7 @@ class FakeEncoder:
     """One token a byte.  Texts that contain `poison` make it raise; `gate` holds batches back until it is set."""
 
     poison: str = "poison"
+    lost: bool = False
     gate: threading.Event = field(default_factory=threading.Event)
     batches: list[list[int]] = field(default_factory=list)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -63,7 +64,7 @@ class FakeEncoder:
         if self.cost_tokens(len(lengths), max(lengths), sum(lengths)) > self.memory_tokens:
             raise MemoryError
         poisoned = any(self.poison.encode() in token_ids.astype(np.uint8).tobytes() for token_ids in batch)
-        if poisoned and not self.batches_ahead:
+        if self.lost or (poisoned and not self.batches_ahead):
             raise RuntimeError("poisoned batch")
         return FakeLaunched(batch, self, poisoned=poisoned)
 
@@ -72,6 +73,10 @@ class FakeEncoder:
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         return isinstance(error, MemoryError)
+
+    def check(self) -> None:
+        if self.lost:
+            raise RuntimeError("the device is lost")
 
 
 @dataclass

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from worker.packed_batch import PackedBatch
+from worker.packed_batch import PackedBatch, to_device
 
 Attend = Callable[[Tensor], Tensor]
 """(tokens, 3 * hidden), query, key and value beside one another, to (tokens, hidden)."""
@@ -67,11 +68,10 @@ class PaddedAttention:
     def plan(self, batch: PackedBatch) -> Attend:
         """See `Attention`."""
         count, longest = len(batch.lengths), batch.longest
-        starts = batch.offsets[:-1]
-        lengths = batch.offsets[1:] - starts
-        columns = torch.arange(longest, dtype=torch.int32, device=starts.device)
-        cells = (columns < lengths.unsqueeze(1)).flatten().nonzero().squeeze(1)
-        mask = self._mask(columns < lengths.view(count, 1, 1, 1), longest)
+        is_text = np.arange(longest) < np.array(batch.lengths)[:, np.newaxis]
+        device = str(batch.offsets.device)
+        cells = to_device(torch.from_numpy(np.flatnonzero(is_text)), device)  # asking a GPU for them would wait for it
+        mask = self._mask(to_device(torch.from_numpy(is_text), device).view(count, 1, 1, longest), longest)
 
         def attend(query_key_value: Tensor) -> Tensor:
             padded = query_key_value.new_zeros(count * longest, query_key_value.shape[1])

@@ -56,6 +56,10 @@ class BatchEncoder(Protocol):
         """Whether a failed batch may succeed in halves."""
         ...
 
+    def check(self) -> None:
+        """Embed a text that is known to be good; raises what the model raises where it no longer works at all."""
+        ...
+
 
 class Ticket:
     """One job's claim on the queue: results arrive in it as batches finish."""
@@ -63,13 +67,13 @@ class Ticket:
     def __init__(self, keys: set[str]) -> None:
         self._condition = threading.Condition()
         self._waiting = keys
+        self._returned: set[str] = set()
         self._fresh: dict[str, CachedVector | FailedText] = {}
-        self._closed = False
 
     def take_finished(self, timeout_seconds: float) -> dict[str, CachedVector | FailedText]:
         """What finished since the last call; waits for at least one result, at most `timeout_seconds`."""
         with self._condition:
-            self._condition.wait_for(lambda: self._fresh or self._closed or not self._waiting, timeout_seconds)
+            self._condition.wait_for(lambda: self._fresh or not self._waiting, timeout_seconds)
             fresh, self._fresh = self._fresh, {}
             return fresh
 
@@ -77,18 +81,18 @@ class Ticket:
     def complete(self) -> bool:
         """Every result has been taken."""
         with self._condition:
-            return not self._waiting and not self._fresh
+            return not self._waiting and not self._fresh and not self._returned
 
     @property
     def closed(self) -> bool:
-        """The queue closed before every result was there."""
+        """The queue closed before every result was there; what was in a batch by then has been taken."""
         with self._condition:
-            return self._closed and bool(self._waiting)
+            return bool(self._returned) and not self._waiting and not self._fresh
 
     def remaining(self) -> set[str]:
         """Keys without a result yet."""
         with self._condition:
-            return set(self._waiting)
+            return self._waiting | self._returned
 
     def deliver(self, results: Mapping[str, CachedVector | FailedText]) -> None:
         """Put results in and wake the job, once for all of them: a job that wakes writes what it has to the cache."""
@@ -104,10 +108,11 @@ class Ticket:
             self._waiting.discard(key)
             self._condition.notify_all()
 
-    def close(self) -> None:
-        """Wake the job although results are missing."""
+    def return_key(self, key: str) -> None:
+        """The queue closes and will not embed this key."""
         with self._condition:
-            self._closed = True
+            self._waiting.remove(key)
+            self._returned.add(key)
             self._condition.notify_all()
 
 
@@ -154,7 +159,8 @@ class BatchingQueue:
         ticket = Ticket(set(texts))
         with self._condition:
             if self._closed:
-                ticket.close()
+                for key in texts:
+                    ticket.return_key(key)
                 return ticket
             for key in sorted(texts, key=lambda key: -len(texts[key])):
                 self._enqueue(key, texts[key], priority, ticket)
@@ -181,13 +187,13 @@ class BatchingQueue:
             return {priority: len(waiting) for priority, waiting in self._waiting.items()}
 
     def close(self) -> None:
-        """Take no more work; the batch in flight ends, every waiting ticket is woken without its results."""
+        """Take no more work: what is in a batch is still embedded and delivered, everything else is returned."""
         with self._condition:
             self._closed = True
             for waiting in self._waiting.values():
                 for pending in waiting.values():
                     for ticket in pending.tickets:
-                        ticket.close()
+                        ticket.return_key(pending.key)
                 waiting.clear()
             self._condition.notify_all()
 
@@ -223,7 +229,9 @@ class BatchingQueue:
             if self._closed or not any(self._waiting.values()):
                 return None
             priority = self._next_priority()
-            batch = self._pick(priority, self._throughput.batch_limit_tokens(priority, self._max_batch_tokens))
+            batches = 1 + self._encoder.batches_ahead
+            limit_tokens = self._throughput.batch_limit_tokens(priority, self._max_batch_tokens, batches=batches)
+            batch = self._pick(priority, limit_tokens)
             self._in_flight.update((pending.key, pending) for pending in batch)
             self._batches += 1
             return priority, batch
@@ -281,6 +289,8 @@ class BatchingQueue:
         out_of_memory = self._encoder.is_out_of_memory(error)
         if len(batch) == 1:
             log.error("the model failed on one text of %d tokens: %s", len(batch[0].token_ids), type(error).__name__)
+            if not out_of_memory:
+                self._encoder.check()  # a model that is lost ends the worker, so that others get its jobs
             self._deliver([(batch[0], _failure(batch[0].key, out_of_memory=out_of_memory))])
             return
         if out_of_memory:

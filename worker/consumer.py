@@ -93,6 +93,10 @@ class LoadedEncoder(Protocol):
         """Whether a failed batch may succeed in halves."""
         ...
 
+    def check(self) -> None:
+        """Embed a text that is known to be good; raises where the model no longer works at all."""
+        ...
+
 
 def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     """Wire the parts, consume jobs until a signal ends it; returns the exit code."""

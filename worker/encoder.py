@@ -143,6 +143,10 @@ class Encoder:
                 torch.cuda.empty_cache()
             raise
 
+    def check(self) -> None:
+        """Embed a text that is known to be good: torch's errors pass through where the device no longer works."""
+        self.embed(self.tokenize([PROBE_TEXT]))
+
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether a failed batch may succeed in halves."""
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)):

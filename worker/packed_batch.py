@@ -38,7 +38,7 @@ class PackedBatch:
 def pack(batch: Sequence[TokenIds], *, padding_id: int | None, device: str) -> PackedBatch:
     """Lay texts behind one another and copy them to `device`; no text may be empty.
 
-    Positions count from 0, or, as RoBERTa's, from after `padding_id`, which is no position's token.
+    Positions count from 0, or, as RoBERTa's, from after `padding_id`, leaving padding tokens out.
     """
     lengths = np.array([len(token_ids) for token_ids in batch], np.int32)
     order = np.argsort(-lengths, kind="stable")

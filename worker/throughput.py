@@ -46,16 +46,16 @@ class Throughput:
             if priority is Priority.STATE:
                 self._last_state_at = self._clock()
 
-    def batch_limit_tokens(self, priority: Priority, max_batch_tokens: int) -> int:
-        """Tokens of the next batch: a bulk batch in flight is the wait of the next state, so it is kept short.
+    def batch_limit_tokens(self, priority: Priority, max_batch_tokens: int, *, batches: int = 1) -> int:
+        """Tokens of the next batch: the bulk in flight is the wait of the next state, so it is kept short.
 
-        It is longer while nobody asks for a state; corpus building then has nobody to keep waiting at all.
+        `batches` may be in flight at once and share that time.  It is longer while nobody asks for a state; corpus
+        building then has nobody to keep waiting at all.
         """
         quiet_seconds = self._clock() - self._last_state_at
         if priority is Priority.STATE or (priority is Priority.CORPUS and quiet_seconds >= QUIET_SECONDS):
             return max_batch_tokens
         quiet = quiet_seconds >= BULK_QUIET_SECONDS
-        affordable = int(
-            self._tokens_per_second * (LONGEST_QUIET_BULK_BATCH_SECONDS if quiet else LONGEST_BULK_BATCH_SECONDS)
-        )
+        seconds = LONGEST_QUIET_BULK_BATCH_SECONDS if quiet else LONGEST_BULK_BATCH_SECONDS
+        affordable = int(self._tokens_per_second * seconds / batches)
         return min(max_batch_tokens, max(SMALLEST_BULK_BATCH_TOKENS, affordable))

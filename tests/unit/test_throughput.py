@@ -19,6 +19,10 @@ def test_a_bulk_batch_lasts_at_most_fifty_milliseconds_where_states_come_and_twi
     assert throughput.batch_limit_tokens(Priority.BULK, 2048) == 1000
 
 
+def test_batches_in_flight_at_once_share_the_time_that_a_state_may_wait() -> None:
+    assert Throughput(10_000, HandClock()).batch_limit_tokens(Priority.BULK, 2048, batches=2) == 500
+
+
 def test_a_single_goal_says_little_about_the_speed() -> None:
     throughput = Throughput(10_000)
     for _ in range(20):
