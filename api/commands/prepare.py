@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -96,10 +97,25 @@ async def _prepare(source: Source, earlier: PreparationRecord | None, corpus: Co
 async def _make_snapshot(source: Source, corpus: Corpus, worker: Heartbeat, side: EmbeddingSide) -> Path:
     settings = source.settings
     if source.given is not None:
-        vectors, namespace = check_embeddings(source.given, corpus=corpus, worker=worker)
-    else:
-        vectors, namespace = await _computed(settings, corpus, worker, side), worker.namespace
+        return _make_snapshot_of_given(settings, source.given, corpus, worker)
+    vectors, namespace = await _computed(settings, corpus, worker, side), worker.namespace
     return write_snapshot(corpus, vectors, data_dir=settings.data_dir, model=settings.model_id, namespace=namespace)
+
+
+def _make_snapshot_of_given(settings: Settings, given: Path, corpus: Corpus, worker: Heartbeat) -> Path:
+    """The file is somebody else's and read several times: one that is written to meanwhile would be a mixture."""
+    before = _stamp(given)
+    vectors, namespace = check_embeddings(given, corpus=corpus, worker=worker)
+    folder = write_snapshot(corpus, vectors, data_dir=settings.data_dir, model=settings.model_id, namespace=namespace)
+    if _stamp(given) != before:
+        shutil.rmtree(folder)
+        raise CorpusError(f"The embeddings {given} changed while they were read: start again once they are written.")
+    return folder
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 async def _wait_for_worker(side: EmbeddingSide) -> Heartbeat:
