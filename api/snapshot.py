@@ -25,6 +25,7 @@ from shared.errors import CorpusError, NotReadyError
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 FORMAT_VERSION = 2
+"""Part of a snapshot's digest: one more whenever the same corpus and vectors are to be written in another way."""
 
 MANIFEST_FILE = "manifest.json"
 INDEX_FILE = "vectors.faiss"
