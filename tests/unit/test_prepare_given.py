@@ -22,7 +22,7 @@ WORKER = Heartbeat(
 
 @pytest.mark.parametrize("changes", [False, True])
 def test_embeddings_that_change_while_they_are_read_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, changes: bool
 ) -> None:
     corpus, path, settings = read_corpus(demo_corpus_path()), tmp_path / "given.npy", Settings(data_dir=tmp_path / "s")
     np.save(path, unit_vectors(len(corpus.premises), 8))
