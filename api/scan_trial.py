@@ -14,7 +14,9 @@ from api.score_bounds import BoundScan
 CHECKED_ROWS = 256
 TIMED_ROWS = 8192
 REPEATS = 3
-PAIRWISE_QUERIES = (1, 2, 4, 8)
+MEMORY_ROWS = 65_536
+"""Of usual dimensions more than the caches hold: how a kernel reads the memory is what tells them apart."""
+PAIRWISE_QUERIES = (1, 2, 4)
 """Numbers of queries for which multiplying pair by pair is tried."""
 
 log = logging.getLogger("api")
@@ -61,7 +63,7 @@ def _vectors(flat: faiss.IndexFlatIP, count: int) -> np.ndarray[tuple[int, int],
 
 def _most_pairwise_queries(rows: QuantizedRows) -> int:
     """The largest number of queries, 0 if none, that is multiplied quicker pair by pair than packed."""
-    part, most = _part(rows, TIMED_ROWS), 0
+    part, most = _part(rows, MEMORY_ROWS), 0
     packed, pairwise = BoundScan(part, 1), BoundScan(part, 1, pairwise_queries=max(PAIRWISE_QUERIES))
     for count in PAIRWISE_QUERIES:
         queries = _unit_queries(count, rows.codes.shape[1])

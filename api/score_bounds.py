@@ -2,15 +2,15 @@
 
 A query is split into two rows of 8-bit numbers (a coarse one and what that one misses), so that next to nothing is lost
 on its side, and all queries of a pass are one matrix product of whole numbers, by the kernels of NumKong (AMX, VNNI,
-NEON...).  Of these there are two sorts.  One packs the queries first and multiplies many of them by each row that it
-reads, so that sixteen take little longer than one where the machine has instructions for it; the other takes each pair
-of a row and a query by itself, which is quicker for one query or two where it has not (`api/scan_trial.py` finds out).
+NEON...).  Of these there are two sorts.  One packs the queries first and multiplies many of them by some rows at a
+time, so that sixteen take little longer than one; the other takes each pair of a row and a query by itself, which on
+some machines reads the memory faster for a query or two (`api/scan_trial.py` finds out).
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numkong
 import numpy as np
@@ -21,6 +21,7 @@ from api.quantized_rows import LARGEST_CODE, QuantizedRows
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.intp]
 Range = tuple[int, int]
+ProductType = Literal["int32", "float32"]
 Multiply = Callable[[NDArray[np.int8], Any], object]
 """Writes the whole-number products of codes, shape (n, dimension), with all queries into a tensor of n rows."""
 
@@ -33,7 +34,7 @@ PRODUCTS = 65_536
 SMALLEST_WINDOW_ROWS = 1024
 GATHERED_ROWS = 1024
 """Rows that are copied together at a time: the copies have to stay in the cache too."""
-SMALLEST_PART_ROWS = 32_768
+SMALLEST_PART_ROWS = 8192
 """Fewer rows are read in the time that it takes to wake another thread."""
 
 
@@ -59,6 +60,7 @@ class _Queries:
     """Queries as a pass takes them; `coarse · FINE_STEPS + fine`, times `units`, is nearly the query."""
 
     multiply: Multiply
+    product_dtype: ProductType
     units: Vectors
     error_factors: Vectors
     offsets: Vectors
@@ -76,7 +78,7 @@ class _Queries:
 class BoundScan:
     """Scans the rows, several threads sharing one pass; thread-safe.
 
-    Up to `pairwise_queries` of them at a time are multiplied pair by pair.
+    Up to `pairwise_queries` at a time are multiplied pair by pair where all rows are read.
     """
 
     def __init__(self, rows: QuantizedRows, threads: int, *, pairwise_queries: int = 0) -> None:
@@ -87,20 +89,17 @@ class BoundScan:
 
     def scan_all(self, queries: Vectors) -> list[ScoreBounds]:
         """Bounds of all rows for each of the queries, shape (n, dimension)."""
-        prepared = self._prepare(queries)
+        prepared = _prepare(queries, self.rows, _PAIRWISE if len(queries) <= self.pairwise_queries else _PACKED)
         values = np.empty((len(queries), len(self.rows.scales)), dtype=np.float32)
         self._divide(values.shape[1], lambda part: self._scan_range(prepared, values, part))
         return prepared.bounds(values, None)
 
     def scan_rows(self, queries: Vectors, rows: Rows) -> list[ScoreBounds]:
         """Bounds of some rows, shape (m,), for each of the queries, shape (n, dimension)."""
-        prepared = self._prepare(queries)
+        prepared = _prepare(queries, self.rows, _PACKED)
         values = np.empty((len(queries), len(rows)), dtype=np.float32)
         self._divide(len(rows), lambda part: self._scan_gathered(prepared, values, rows, part))
         return prepared.bounds(values, rows)
-
-    def _prepare(self, queries: Vectors) -> _Queries:
-        return _prepare(queries, self.rows, _pair_by_pair if len(queries) <= self.pairwise_queries else _packed)
 
     def _divide(self, rows: int, work: Callable[[Range], None]) -> None:
         """Do `work` on consecutive ranges, each in a thread; the caller's does the first."""
@@ -137,8 +136,8 @@ class _Products:
     def __init__(self, queries: _Queries) -> None:
         self.rows = max(SMALLEST_WINDOW_ROWS, PRODUCTS // (2 * len(queries)))
         self._multiply = queries.multiply
-        self._tensor: Any = numkong.zeros((self.rows, 2 * len(queries)), dtype="int32")
-        self.array: NDArray[np.int32] = np.asarray(self._tensor)
+        self._tensor: Any = numkong.zeros((self.rows, 2 * len(queries)), dtype=queries.product_dtype)
+        self.array: NDArray[np.int32] | Vectors = np.asarray(self._tensor)
         """Shape (rows, 2 · queries): all coarse products, then all fine ones."""
 
     def put(self, start: int, codes: NDArray[np.int8]) -> None:
@@ -154,7 +153,7 @@ def _windows(part: Range, rows: int) -> Sequence[slice]:
 def _bound(queries: _Queries, products: _Products, scales: Vectors, errors: Vectors, values: Vectors) -> None:
     """From the first products to bounds of shape (queries, rows)."""
     count = len(queries)
-    exact = products.array[: len(scales)].astype(np.float32)
+    exact = products.array[: len(scales)].astype(np.float32, copy=False)
     np.multiply(exact[:, :count].T, np.float32(FINE_STEPS), out=values)
     values += exact[:, count:].T
     values *= scales
@@ -170,7 +169,18 @@ def _pair_by_pair(queries: NDArray[np.int8]) -> Multiply:
     return lambda codes, out: numkong.cdist(codes, queries, metric="dot", out=out)
 
 
-def _prepare(queries: Vectors, rows: QuantizedRows, multiply_with: Callable[[NDArray[np.int8]], Multiply]) -> _Queries:
+@dataclass(frozen=True, slots=True)
+class _Kernel:
+    prepare: Callable[[NDArray[np.int8]], Multiply]
+    product_dtype: ProductType
+
+
+_PACKED = _Kernel(_packed, "int32")
+_PAIRWISE = _Kernel(_pair_by_pair, "float32")
+"""Asked for whole numbers, NumKong would pack these queries too."""
+
+
+def _prepare(queries: Vectors, rows: QuantizedRows, kernel: _Kernel) -> _Queries:
     """Quantise queries of shape (n, dimension)."""
     wide = queries.astype(np.float64)
     steps = np.maximum(np.abs(wide).max(axis=1), np.finfo(np.float32).tiny) / LARGEST_CODE
@@ -182,7 +192,8 @@ def _prepare(queries: Vectors, rows: QuantizedRows, multiply_with: Callable[[NDA
     missed = np.linalg.norm(wide - (coarse * FINE_STEPS + fine) * units[:, np.newaxis], axis=1)
     centre = rows.centre.astype(np.float64)
     return _Queries(
-        multiply=multiply_with(np.concatenate([coarse, fine]).astype(np.int8)),
+        multiply=kernel.prepare(np.concatenate([coarse, fine]).astype(np.int8)),
+        product_dtype=kernel.product_dtype,
         units=units,
         error_factors=np.maximum(norms / units, np.finfo(np.float32).tiny).astype(np.float32),  # 0 · inf is no bound
         offsets=wide @ centre + missed * rows.reach,
