@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -129,7 +130,7 @@ async def _in_window(
         return rows, await _embed_patiently([texts[row] for row in rows], client)
 
     waiting = iter(chunks)
-    running = {asyncio.ensure_future(embed(rows)) for rows, _ in zip(waiting, range(WINDOW_JOBS), strict=False)}
+    running = {asyncio.ensure_future(embed(rows)) for rows in islice(waiting, WINDOW_JOBS)}
     try:
         while running:
             finished, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)

@@ -1,14 +1,28 @@
 """Rows of a corpus on disk: what an interruption leaves is gone on with, and no row of zeros ever counts as done."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
-from api.corpus_embedding import PartialEmbeddings, unusable_rows
-from shared.errors import CorpusError
+from api.corpus_embedding import (
+    ROWS_OF_A_JOB,
+    WINDOW_JOBS,
+    PartialEmbeddings,
+    embed_corpus,
+    final_path,
+    unusable_rows,
+)
+from api.embedding_client import Embedded, EmbeddingClient, EmbeddingOrder, TextGroup
+from shared.embedding_cache import Vector
+from shared.errors import CorpusError, OverloadedError
 from tests.corpora import unit_vectors
+from tests.embedding_fakes import DIMENSION as FAKE_DIMENSION
+from tests.embedding_fakes import FakeEncoder, fake_vector
 
 ROWS, DIMENSION = 10, 4
 
@@ -61,6 +75,46 @@ def test_a_file_with_a_missing_row_is_never_called_complete(tmp_path: Path) -> N
     assert not (tmp_path / "vectors.npy").exists()
     partial.vectors[7] = unit_vectors(1, DIMENSION)
     assert np.load(partial.finish()).shape == (ROWS, DIMENSION)
+
+
+@dataclass
+class FakeClient:
+    """Embeds at once; every third order is refused."""
+
+    orders: list[int] = field(default_factory=list)
+    running: int = 0
+    most_running: int = 0
+
+    async def embed(self, groups: Sequence[TextGroup], order: EmbeddingOrder) -> Embedded:
+        [group] = groups
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        self.orders.append(len(group.texts))
+        await asyncio.sleep(0)
+        self.running -= 1
+        if len(self.orders) % 3 == 0:
+            raise OverloadedError("full", 1)
+        return Embedded([np.stack([vector_of(text) for text in group.texts])], 0, len(group.texts), 1)
+
+
+def vector_of(text: str) -> Vector:
+    [token_ids] = FakeEncoder().tokenize([text])
+    return fake_vector(token_ids)
+
+
+@pytest.mark.parametrize("chunks", [1, WINDOW_JOBS - 1, WINDOW_JOBS, WINDOW_JOBS + 1, 3 * WINDOW_JOBS + 1])
+def test_every_row_gets_the_vector_of_its_text_however_many_jobs_that_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: int
+) -> None:
+    monkeypatch.setattr("api.corpus_embedding.PAUSE_SECONDS", 0.0)
+    texts = [f"{'x' * (row % 50)} {row}" for row in range(chunks * ROWS_OF_A_JOB - 3)]
+    partial = PartialEmbeddings.open(tmp_path, len(texts), FAKE_DIMENSION)
+    client, finished = FakeClient(), list[int]()
+    asyncio.run(embed_corpus(texts, partial, cast("EmbeddingClient", client), finished.append))
+    assert sum(finished) == len(texts)
+    assert client.most_running <= WINDOW_JOBS
+    assert partial.finish() == final_path(tmp_path)
+    np.testing.assert_array_equal(np.load(final_path(tmp_path)), [vector_of(text) for text in texts])
 
 
 def test_rows_that_are_no_vectors_are_found_wherever_they_lie() -> None:
