@@ -42,9 +42,9 @@ class Limit:
     jobs: int
 
 
-def estimated_tokens(texts: Sequence[str], tokens_per_byte: float) -> int:
-    """Tokens that texts will cost, from their UTF-8 size; at least one each."""
-    return sum(max(1, math.ceil(len(text.encode()) * tokens_per_byte)) for text in texts)
+def estimated_tokens(texts: Sequence[str], tokens_per_byte: float, longest: int) -> int:
+    """Tokens that texts will cost, from their UTF-8 size; each at least one and at most `longest`, the model's limit."""
+    return sum(min(longest, max(1, math.ceil(len(text.encode()) * tokens_per_byte))) for text in texts)
 
 
 class Admission:

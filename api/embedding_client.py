@@ -154,7 +154,7 @@ class EmbeddingClient:
             deadline=order.deadline,
             request_id=order.request_id,
             cache_ttl_seconds=order.cache_ttl_seconds,
-            lease=f"{job_id}:{estimated_tokens(texts, worker.tokens_per_byte)}",
+            lease=f"{job_id}:{estimated_tokens(texts, worker.tokens_per_byte, worker.max_tokens)}",
         )
         loop = asyncio.get_running_loop()
         return AwaitedJob(job, {key: loop.create_future() for key in part}, time.monotonic(), order.deadline)
