@@ -43,7 +43,7 @@ class Limit:
 
 
 def estimated_tokens(texts: Sequence[str], tokens_per_byte: float, longest: int) -> int:
-    """Tokens that texts will cost, from their UTF-8 size; each at least one and at most `longest`, the model's limit."""
+    """Tokens that texts will cost, from their UTF-8 size; each at least 1 and at most `longest`, the model's limit."""
     return sum(min(longest, max(1, math.ceil(len(text.encode()) * tokens_per_byte))) for text in texts)
 
 
