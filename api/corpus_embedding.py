@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from api.cancellation import cancel_and_wait
 from api.embedding_client import EmbeddingClient, EmbeddingOrder, TextGroup
+from api.vector_lengths import vector_lengths
 from shared.embedding_cache import Vector
 from shared.errors import CorpusError, DeadlineExceededError, NotReadyError, OverloadedError
 from shared.messages import Priority
@@ -31,7 +32,6 @@ CORPUS_CACHE_SECONDS = 600
 JOB_DEADLINE_SECONDS = 600.0
 PAUSE_SECONDS = 1.0
 FLUSH_SECONDS = 1.0
-CHECKED_ROWS = 16_384
 
 log = logging.getLogger("prepare")
 
@@ -90,25 +90,23 @@ def final_path(folder: Path) -> Path:
 
 def unusable_rows(vectors: Vector) -> NDArray[np.intp]:
     """Rows that cannot be the vector of a text: all zero, or not finite."""
-    usable = np.empty(len(vectors), bool)
-    for start in range(0, len(vectors), CHECKED_ROWS):
-        squares = np.einsum("ij,ij->i", *[vectors[start : start + CHECKED_ROWS]] * 2)
-        usable[start : start + CHECKED_ROWS] = np.isfinite(squares) & (squares > 0)
-    return np.flatnonzero(~usable)
+    lengths = vector_lengths(vectors)
+    return np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
 
 
 async def embed_corpus(
     texts: Sequence[str],
+    missing: NDArray[np.intp],
     partial: PartialEmbeddings,
     client: EmbeddingClient,
     on_progress: Callable[[int], object],
 ) -> None:
-    """Embed every missing row; `on_progress` hears how many rows have just finished.
+    """Embed the missing rows; `on_progress` hears how many rows have just finished.
 
     Redis or the worker going away is waited out: the chunk in question is asked for again.
     Raises `TextRejectedError` where the model cannot embed a premise.
     """
-    chunks = _chunks_by_length(texts, partial.missing_rows())
+    chunks = _chunks_by_length(texts, missing)
     unflushed: list[int] = []
     flushed_at = time.monotonic()
     try:

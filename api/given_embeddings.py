@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from api.vector_lengths import CHUNK_ROWS, vector_lengths
 from shared.corpus import Corpus
 from shared.errors import CorpusError
 from shared.messages import Heartbeat
@@ -16,7 +17,6 @@ Vectors = NDArray[np.float32]
 
 READABLE_TYPES = (np.dtype(np.float32), np.dtype(np.float16))
 NORM_TOLERANCE = 1e-3
-CHUNK_ROWS = 16_384
 
 log = logging.getLogger("prepare")
 
@@ -112,12 +112,10 @@ def _as_float32(array: NDArray[np.generic]) -> Vectors:
 
 
 def _check_lengths(path: Path, vectors: Vectors) -> None:
-    for start in range(0, len(vectors), CHUNK_ROWS):
-        chunk = vectors[start : start + CHUNK_ROWS]
-        lengths = np.sqrt(np.einsum("ij,ij->i", chunk, chunk))
-        wrong = np.flatnonzero(~(np.abs(lengths - 1) <= NORM_TOLERANCE))  # not > : NaN must count as wrong
-        if len(wrong):
-            raise CorpusError(
-                f"Row {start + wrong[0]} of the embeddings {path} has the length {lengths[wrong[0]]:.4g}; "
-                "expected finite vectors of length 1. Normalise them, or unset EMBEDDINGS to compute them."
-            )
+    lengths = vector_lengths(vectors)
+    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= NORM_TOLERANCE))  # not > : NaN must count as wrong
+    if len(wrong):
+        raise CorpusError(
+            f"Row {wrong[0]} of the embeddings {path} has the length {lengths[wrong[0]]:.4g}; "
+            "expected finite vectors of length 1. Normalise them, or unset EMBEDDINGS to compute them."
+        )

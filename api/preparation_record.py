@@ -72,7 +72,11 @@ def source_digest(settings: Settings, corpus: Path, embeddings: Path | None) -> 
     """
     beside = [embeddings, embeddings.with_suffix(".json")] if embeddings else []
     try:
-        files = [*_list_corpus(corpus), *_stat(path for path in beside if path.exists()), *_stat(_program_files())]
+        files = [
+            *_list_corpus(corpus),
+            *file_stamps(path for path in beside if path.exists()),
+            *file_stamps(_program_files()),
+        ]
     except OSError:
         return None
     relevant = [version("lean-premise-server"), settings.model_id, settings.corpus_on_broken_line, str(embeddings)]
@@ -81,15 +85,15 @@ def source_digest(settings: Settings, corpus: Path, embeddings: Path | None) -> 
 
 def _list_corpus(corpus: Path) -> list[tuple[str, int, int, int]]:
     if corpus.is_file():
-        return _stat([corpus])
-    return _stat([*corpus.iterdir(), *(corpus / DECLARATIONS).iterdir()])
+        return file_stamps([corpus])
+    return file_stamps([*corpus.iterdir(), *(corpus / DECLARATIONS).iterdir()])
 
 
 def _program_files() -> Iterable[Path]:
     return (path for package in (api, shared) for root in package.__path__ for path in Path(root).rglob("*.py"))
 
 
-def _stat(paths: Iterable[Path]) -> list[tuple[str, int, int, int]]:
+def file_stamps(paths: Iterable[Path]) -> list[tuple[str, int, int, int]]:
     """Path, size, and times of the last change of the content and of anything else, in nanoseconds; sorted."""
     found = [(str(path.absolute()), path.stat()) for path in paths]
     return sorted((path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in found)

@@ -11,11 +11,12 @@ from typing import Self
 
 import numpy as np
 from filelock import FileLock
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from api.corpus_embedding import PartialEmbeddings, embed_corpus, final_path, unusable_rows
 from api.given_embeddings import check_embeddings
-from api.preparation_record import PreparationRecord, source_digest
+from api.preparation_record import PreparationRecord, file_stamps, source_digest
 from api.service import EmbeddingSide, running_embedding_side
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
 from shared.artifacts import find_corpus, find_embeddings, open_corpus_folder
@@ -104,18 +105,13 @@ async def _make_snapshot(source: Source, corpus: Corpus, worker: Heartbeat, side
 
 def _make_snapshot_of_given(settings: Settings, given: Path, corpus: Corpus, worker: Heartbeat) -> Path:
     """The file is somebody else's and read several times: one that is written to meanwhile would be a mixture."""
-    before = _stamp(given)
+    before = file_stamps([given])
     vectors, namespace = check_embeddings(given, corpus=corpus, worker=worker)
     folder = write_snapshot(corpus, vectors, data_dir=settings.data_dir, model=settings.model_id, namespace=namespace)
-    if _stamp(given) != before:
+    if file_stamps([given]) != before:
         shutil.rmtree(folder)
         raise CorpusError(f"The embeddings {given} changed while they were read: start again once they are written.")
     return folder
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 async def _wait_for_worker(side: EmbeddingSide) -> Heartbeat:
@@ -133,13 +129,14 @@ async def _wait_for_worker(side: EmbeddingSide) -> Heartbeat:
 async def _computed(settings: Settings, corpus: Corpus, worker: Heartbeat, side: EmbeddingSide) -> Vector:
     folder = settings.data_dir / "embeddings" / f"{corpus.digest[:16]}-{worker.namespace}"
     final = final_path(folder)
-    if not final.exists():
-        partial = PartialEmbeddings.open(folder, len(corpus.premises), worker.dimension)
-        missing = len(partial.missing_rows())
-        log.info("embedding %d of %d premises through the queue", missing, len(corpus.premises))
-        await _embed_with_progress(corpus, partial, missing, side)
-        final = partial.finish()
-    return _load_computed(final, (len(corpus.premises), worker.dimension))
+    if final.exists():
+        return _load_computed(final, (len(corpus.premises), worker.dimension))
+    partial = PartialEmbeddings.open(folder, len(corpus.premises), worker.dimension)
+    missing = partial.missing_rows()
+    log.info("embedding %d of %d premises through the queue", len(missing), len(corpus.premises))
+    await _embed_with_progress(corpus, missing, partial, side)
+    vectors: Vector = np.load(partial.finish(), mmap_mode="r", allow_pickle=False)
+    return vectors
 
 
 def _load_computed(path: Path, shape: tuple[int, int]) -> Vector:
@@ -157,9 +154,11 @@ def _load_computed(path: Path, shape: tuple[int, int]) -> Vector:
     return vectors
 
 
-async def _embed_with_progress(corpus: Corpus, partial: PartialEmbeddings, missing: int, side: EmbeddingSide) -> None:
+async def _embed_with_progress(
+    corpus: Corpus, missing: NDArray[np.intp], partial: PartialEmbeddings, side: EmbeddingSide
+) -> None:
     texts = [premise.text for premise in corpus.premises]
-    done = len(texts) - missing
+    done = len(texts) - len(missing)
     seldom = 0.5 if sys.stderr.isatty() else 10.0
     with tqdm(total=len(texts), initial=done, unit=" premises", desc="Embedding the corpus", mininterval=seldom) as bar:
-        await embed_corpus(texts, partial, side.embeddings, bar.update)
+        await embed_corpus(texts, missing, partial, side.embeddings, bar.update)

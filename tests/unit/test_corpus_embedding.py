@@ -110,7 +110,8 @@ def test_every_row_gets_the_vector_of_its_text_however_many_jobs_that_takes(
     texts = [f"{'x' * (row % 50)} {row}" for row in range(chunks * ROWS_OF_A_JOB - 3)]
     partial = PartialEmbeddings.open(tmp_path, len(texts), FAKE_DIMENSION)
     client, finished = FakeClient(), list[int]()
-    asyncio.run(embed_corpus(texts, partial, cast("EmbeddingClient", client), finished.append))
+    missing = partial.missing_rows()
+    asyncio.run(embed_corpus(texts, missing, partial, cast("EmbeddingClient", client), finished.append))
     assert sum(finished) == len(texts)
     assert client.most_running <= WINDOW_JOBS
     assert partial.finish() == final_path(tmp_path)

@@ -4,10 +4,13 @@ import numpy as np
 import orjson
 import pytest
 
+from api.commands import prepare
 from api.given_embeddings import check_embeddings, load_embeddings
+from api.snapshot_writer import write_snapshot
 from shared.corpus import Corpus, read_corpus
 from shared.errors import CorpusError
 from shared.messages import Heartbeat
+from shared.settings import Settings
 from tests.corpora import unit_vectors, write_plain_corpus
 
 DIMENSION = 8
@@ -20,6 +23,28 @@ def corpus(tmp_path: Path) -> Corpus:
 
 def heartbeat() -> Heartbeat:
     return Heartbeat("w", "m", "space", DIMENSION, 256, "cpu", "float32", "float32", 0.3, 1000.0, [], 0.0)
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_embeddings_that_change_while_they_are_read_are_refused(
+    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, *, changes: bool
+) -> None:
+    path, settings = tmp_path / "given.npy", Settings(data_dir=tmp_path / "state")
+    np.save(path, unit_vectors(3, DIMENSION))
+
+    def write_and_change(corpus: Corpus, vectors: np.typing.NDArray[np.float32], **options: object) -> Path:
+        folder = write_snapshot(corpus, vectors, **options)  # type: ignore[arg-type]
+        if changes:
+            np.save(path, unit_vectors(3, DIMENSION, seed=1))
+        return folder
+
+    monkeypatch.setattr(prepare, "write_snapshot", write_and_change)
+    if not changes:
+        assert prepare._make_snapshot_of_given(settings, path, corpus, heartbeat()).is_dir()
+        return
+    with pytest.raises(CorpusError, match="changed while they were read"):
+        prepare._make_snapshot_of_given(settings, path, corpus, heartbeat())
+    assert not [entry for entry in (tmp_path / "state" / "snapshots").iterdir() if entry.is_dir()]
 
 
 def test_half_precision_embeddings_are_converted(tmp_path: Path) -> None:

@@ -1,0 +1,17 @@
+"""Lengths of many vectors, which may lie in a mapped file larger than the memory."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+CHUNK_ROWS = 16_384
+
+
+def vector_lengths(vectors: Vectors) -> NDArray[np.float32]:
+    """Euclidean length of each row of vectors, shape (rows, dimension); not finite where the row is not."""
+    lengths = np.empty(len(vectors), dtype=np.float32)
+    for start in range(0, len(vectors), CHUNK_ROWS):
+        chunk = vectors[start : start + CHUNK_ROWS]
+        lengths[start : start + CHUNK_ROWS] = np.sqrt(np.einsum("ij,ij->i", chunk, chunk))
+    return lengths
