@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from celery.exceptions import SecurityWarning
@@ -19,9 +19,9 @@ from shared.messages import Heartbeat, Priority, queue_name
 from shared.redis_client import patient_redis, prompt_redis
 from shared.settings import Settings
 from worker.batching import capped_batch_tokens
-from worker.batching_queue import BatchingQueue, LaunchedBatch, TokenIds
+from worker.batching_queue import BatchEncoder, BatchingQueue
 from worker.heartbeat import HeartbeatThread
-from worker.job_runner import JobRunner
+from worker.job_runner import JobRunner, Tokenizer
 from worker.tasks import register_tasks
 from worker.throughput import Throughput
 from worker.vector_store import RedisVectorStore
@@ -29,7 +29,7 @@ from worker.vector_store import RedisVectorStore
 log = logging.getLogger("worker")
 
 
-class LoadedEncoder(Protocol):
+class LoadedEncoder(BatchEncoder, Tokenizer, Protocol):
     """A model in memory, as the consumer uses it."""
 
     @property
@@ -70,31 +70,6 @@ class LoadedEncoder(Protocol):
     @property
     def tokens_per_second(self) -> float:
         """What it reached when it was measured at the start."""
-        ...
-
-    def tokenize(self, texts: Sequence[str]) -> list[TokenIds]:
-        """Token ids of each text."""
-        ...
-
-    @property
-    def batches_ahead(self) -> int:
-        """Batches to launch before the results of an earlier one are fetched."""
-        ...
-
-    def launch(self, batch: Sequence[TokenIds]) -> LaunchedBatch:
-        """Start one batch."""
-        ...
-
-    def cost_tokens(self, count: int, longest: int, total: int) -> int:
-        """What a batch of so many texts and tokens costs, padding included where the model pads."""
-        ...
-
-    def is_out_of_memory(self, error: BaseException) -> bool:
-        """Whether a failed batch may succeed in halves."""
-        ...
-
-    def check(self) -> None:
-        """Embed a text that is known to be good; raises where the model no longer works at all."""
         ...
 
 
