@@ -7,7 +7,6 @@ bound reaches t, which is complete by construction, and counts that.
 """
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -120,11 +119,12 @@ class PremiseIndex:
             return [_best(score_rows(self.flat, query, rows), rows, wanted) for query in queries]
         if self.scan is None:
             return [self._search_exhaustively(query, selection, wanted) for query in queries]
-        return [
-            self._search_in_stages(query, bounds, selection, wanted, first_candidates)
-            for start in range(0, len(queries), MOST_QUERIES)
-            for query, bounds in _with_bounds(self.scan, queries[start : start + MOST_QUERIES], selection)
-        ]
+        hits = []
+        for start in range(0, len(queries), MOST_QUERIES):  # bounds are as many as rows: not of all queries at once
+            some = queries[start : start + MOST_QUERIES]
+            for query, bounds in zip(some, self.scan.bounds(some, selection), strict=True):
+                hits.append(self._search_in_stages(query, bounds, selection, wanted, first_candidates))
+        return hits
 
     def score(self, queries: Vectors, vectors: Vectors) -> NDArray[np.float32]:
         """Inner products, shape (n, m), computed as the index does: a vector that it holds gets the same score."""
@@ -200,10 +200,6 @@ def _open_flat(path: Path) -> faiss.IndexFlatIP:
     if not isinstance(index, faiss.IndexFlatIP):
         raise CorpusError(f"{path} is no flat inner-product index; remove its folder and prepare the corpus again.")
     return index
-
-
-def _with_bounds(scan: SharedScan, queries: Vectors, selection: Selection) -> Iterator[tuple[Vectors, ScoreBounds]]:
-    return zip(queries, scan.bounds(queries, selection), strict=True)
 
 
 def _visible(bounds: ScoreBounds, selection: Selection) -> tuple[Rows | None, Vectors]:
