@@ -35,16 +35,21 @@ def refused(deployment: FakeDeployment, **environment: str) -> str:
     return said.splitlines()[-1]
 
 
-def test_a_killed_preparation_goes_on_where_it_stopped(deployment: FakeDeployment) -> None:
+def kill_halfway(deployment: FakeDeployment) -> int:
+    """Kill a preparation once it has marked rows as embedded; returns how many."""
     deployment.gate.write_text("0.2")
-    log = deployment.folder / "prepare.log"
-    with running(prepare_command(), log, deployment.environment) as process:
+    with running(prepare_command(), deployment.folder / "killed.log", deployment.environment) as process:
         wait_until(lambda: marked_rows(deployment) > 0, 60)
         process.stop(signal.SIGKILL)
+    deployment.gate.unlink()
     marked = marked_rows(deployment)
     assert 0 < marked < ROWS
-    deployment.gate.unlink()
-    finished = run_prepare(log, deployment.environment)
+    return marked
+
+
+def test_a_killed_preparation_goes_on_where_it_stopped(deployment: FakeDeployment) -> None:
+    marked = kill_halfway(deployment)
+    finished = run_prepare(deployment.folder / "prepare.log", deployment.environment)
     assert f"embedding {ROWS - marked} of {ROWS} premises" in finished.output()
     assert len(list((deployment.folder / "state" / "embeddings").glob("*/vectors.npy"))) == 1
     assert list((deployment.folder / "state" / "embeddings").glob("*/*partial*")) == []
@@ -52,15 +57,10 @@ def test_a_killed_preparation_goes_on_where_it_stopped(deployment: FakeDeploymen
 
 @pytest.mark.parametrize("lost", ["partial.npy", "done.npy"])
 def test_a_preparation_that_lost_one_of_its_files_serves_no_row_of_zeros(deployment: FakeDeployment, lost: str) -> None:
-    deployment.gate.write_text("0.2")
-    log = deployment.folder / "prepare.log"
-    with running(prepare_command(), log, deployment.environment) as process:
-        wait_until(lambda: marked_rows(deployment) > 0, 60)
-        process.stop(signal.SIGKILL)
+    kill_halfway(deployment)
     [file] = (deployment.folder / "state" / "embeddings").glob(f"*/{lost}")
     file.unlink()
-    deployment.gate.unlink()
-    run_prepare(log, deployment.environment)
+    run_prepare(deployment.folder / "prepare.log", deployment.environment)
     [vectors] = (deployment.folder / "state" / "embeddings").glob("*/vectors.npy")
     assert np.load(vectors).any(axis=1).all()
 

@@ -9,13 +9,9 @@ from numpy.typing import NDArray
 from api import scan_trial
 from api.quantized_rows import QuantizedRows
 from api.scan_trial import PAIRWISE_QUERIES, try_scan
+from tests.corpora import unit_vectors
 
 Vectors = NDArray[np.float32]
-
-
-def some_vectors(rows: int = 3000) -> Vectors:
-    vectors = np.random.default_rng(0).standard_normal((rows, 64)).astype(np.float32)
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def flat_index(vectors: Vectors) -> faiss.IndexFlatIP:
@@ -45,7 +41,7 @@ class Timer:
 )
 def test_the_quicker_kernel_multiplies(monkeypatch: pytest.MonkeyPatch, seconds: list[float], pairwise: int) -> None:
     monkeypatch.setattr(scan_trial, "_best_of", Timer(*seconds))
-    vectors = some_vectors()
+    vectors = unit_vectors(3000, 64)
     scan = try_scan(QuantizedRows.of(vectors), flat_index(vectors), 1)
     assert scan is not None
     assert scan.pairwise_queries == pairwise
@@ -53,7 +49,7 @@ def test_the_quicker_kernel_multiplies(monkeypatch: pytest.MonkeyPatch, seconds:
 
 def test_a_scan_that_is_no_faster_than_a_flat_one_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_trial, "_best_of", Timer(2, 1, 5, 5))
-    vectors = some_vectors()
+    vectors = unit_vectors(3000, 64)
     assert try_scan(QuantizedRows.of(vectors), flat_index(vectors), 1) is None
 
 
@@ -68,5 +64,5 @@ def test_kernels_that_compute_wrongly_are_left_out(monkeypatch: pytest.MonkeyPat
         products += wrong
 
     monkeypatch.setattr(numkong, kernel, compute)
-    vectors = some_vectors()
+    vectors = unit_vectors(3000, 64)
     assert try_scan(QuantizedRows.of(vectors), flat_index(vectors), 1) is None
