@@ -4,14 +4,20 @@ import hashlib
 import lzma
 import os
 import shutil
-import tarfile
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from shared.errors import ArtifactError
+
+if TYPE_CHECKING or sys.version_info >= (3, 12):
+    import tarfile
+else:  # that of Python 3.11.0 to 3.11.3, which Debian 12 has, knows no extraction filters
+    from backports import tarfile
 
 NEEDED_FILES = frozenset({"revision", "Modules.jsonl", "HammerBlacklist.jsonl"})
 NEEDED_FOLDER = "Declarations"

@@ -1,10 +1,10 @@
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import orjson
 import pytest
 
+from shared.archive import unpack_corpus
 from shared.corpus import Corpus, read_corpus
 from shared.errors import CorpusError
 from tests.corpora import Declaration, as_lines, declaration, write_corpus, write_plain_corpus
@@ -222,9 +222,7 @@ def test_the_digest_changes_with_anything_that_is_served(
 
 
 def test_a_real_corpus_has_the_counts_that_are_known_of_it(tmp_path: Path) -> None:
-    with tarfile.open(require_shared_data() / "small-corpus.tar.gz") as tar:
-        tar.extractall(tmp_path, filter="data")
-    corpus = read_corpus(tmp_path)
+    corpus = read_corpus(unpack_corpus(require_shared_data() / "small-corpus.tar.gz", tmp_path))
     assert (len(corpus.modules), len(corpus.unfiltered_names), len(corpus.premises)) == (30, 4014, 3482)
     assert corpus.revision == "v4.32.0"
     for name, row in zip(corpus.unfiltered_names, corpus.row_of_unfiltered.tolist(), strict=True):

@@ -1,6 +1,5 @@
 """The recorded cases through parsing, selection, search and merging, with vectors of the recorded model."""
 
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from api.index_list import IndexList
 from api.premise_index import PremiseIndex
 from api.ranking import RankedPremise, merge
 from api.schemas import RetrieveRequest, parse_retrieve_request
+from shared.archive import unpack_corpus
 from shared.corpus import read_corpus
 from tests.golden import GoldenCase, RankedName, assert_same_ranking, load_golden_cases, require_shared_data
 from tests.in_memory_corpus import InMemoryCorpus, Row
@@ -65,9 +65,7 @@ def server(cases: list[GoldenCase], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def read_small_corpus(folder: Path) -> InMemoryCorpus:
-    with tarfile.open(require_shared_data() / "small-corpus.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
-    corpus = read_corpus(next(folder.rglob("Modules.jsonl")).parent)
+    corpus = read_corpus(unpack_corpus(require_shared_data() / "small-corpus.tar.gz", folder))
     rows = [
         Row(premise.name, premise.module, premise.is_theorem, premise.in_module_system, premise.is_exposed)
         for premise in corpus.premises

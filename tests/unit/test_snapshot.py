@@ -1,5 +1,4 @@
 import gc
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from api.given_embeddings import load_embeddings
 from api.snapshot import FORMAT_VERSION, Snapshot, current_snapshot, open_snapshot
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
+from shared.archive import unpack_corpus
 from shared.corpus import Corpus, read_corpus
 from shared.errors import CorpusError, NotReadyError
 from tests.corpora import declaration, unit_vectors, write_corpus
@@ -200,9 +200,7 @@ def test_what_a_killed_writer_left_is_removed(corpus: Corpus, data_dir: Path) ->
 
 def test_real_corpus_and_embeddings_make_a_snapshot(tmp_path: Path, data_dir: Path) -> None:
     shared_data = require_shared_data()
-    with tarfile.open(shared_data / "small-corpus.tar.gz") as tar:
-        tar.extractall(tmp_path / "real", filter="data")
-    corpus = read_corpus(tmp_path / "real")
+    corpus = read_corpus(unpack_corpus(shared_data / "small-corpus.tar.gz", tmp_path / "real"))
     given_file = shared_data / "embeddings" / "small-all-MiniLM-L6-v2.npy"
     vectors = load_embeddings(given_file, rows=3482, dimension=384)
     snapshot = open_snapshot(write_snapshot(corpus, vectors, data_dir=data_dir, model="m", namespace=None))
