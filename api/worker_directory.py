@@ -9,21 +9,11 @@ import redis.asyncio
 
 from shared.embedding_cache import VectorCodec
 from shared.errors import NotReadyError
+from shared.heartbeats import read_live_workers
 from shared.messages import Heartbeat
-from shared.redis_client import WORKERS_KEY, RedisError, heartbeat_key
+from shared.redis_client import RedisError
 
 log = logging.getLogger(__name__)
-
-
-async def read_heartbeats(client: redis.asyncio.Redis) -> list[Heartbeat]:
-    """The heartbeats that have not expired, oldest worker first."""
-    members = await client.zrange(WORKERS_KEY, 0, -1)
-    worker_ids = [member.decode() for member in members if isinstance(member, bytes)]
-    if not worker_ids:
-        return []
-    values = await client.mget([heartbeat_key(worker_id) for worker_id in worker_ids])
-    heartbeats = [Heartbeat.from_bytes(value) for value in values if isinstance(value, bytes)]
-    return sorted(heartbeats, key=lambda heartbeat: heartbeat.started_at)
 
 
 @dataclass
@@ -48,7 +38,7 @@ class WorkerDirectory:
     async def refresh(self) -> None:
         """Read the heartbeats once; Redis being away empties the list of workers."""
         try:
-            self.workers = await read_heartbeats(self.client)
+            self.workers = await read_live_workers(self.client)
             self.redis_away = False
         except RedisError as error:
             if not self.redis_away:

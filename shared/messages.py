@@ -9,6 +9,9 @@ import orjson
 
 EMBED_TASK = "premises.embed"
 
+WORKER_LOST = "worker_lost"
+"""Kind of failure of a text whose batches ended workers; such a text stays refused until its dead letter is handled."""
+
 
 class Priority(IntEnum):
     """Class of a job and its broker priority (0 is served first)."""
@@ -101,6 +104,14 @@ class Heartbeat:
     held_jobs: list[str]
     started_at: float
     texts_embedded: int = 0
+    dropped_jobs: int = 0
+    """Jobs that nobody waited for any more when their turn came, or before they were done."""
+    failed_texts: int = 0
+    """Texts that could not be embedded."""
+    waiting_texts: int = 0
+    """Texts that this worker holds and has not begun."""
+    peak_memory_bytes: int = 0
+    """Most memory that the process has had, without a GPU's."""
     model_revision: str = ""
     kernel: str = ""
     """How the model is computed, as measured fastest at the start or as the operator wants it."""

@@ -12,11 +12,24 @@ AWAY = (redis.ConnectionError, redis.TimeoutError, BusyLoadingError, ReadOnlyErr
 """What Redis answers, or fails to, while it is down, loading, full or a replica: as if it were away."""
 
 WORKERS_KEY = "premises:workers"
+"""Sorted set of worker ids by the time (Redis' own) at which they count as gone."""
+
+HEARTBEATS_KEY = "premises:heartbeats"
+"""Hash of the latest heartbeat of each worker.  Without a lifetime: a full Redis evicts keys that have one."""
+
+PRIORITY_SEPARATOR = "\x06\x16"
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 SOCKET_TIMEOUT_SECONDS = 5.0
+HASTY_TIMEOUT_SECONDS = 0.5
+MOST_CONNECTIONS = 64
 LONGEST_PAUSE_SECONDS = 2.0
 PAUSES_IN_TWO_MINUTES = 65
+
+
+def priority_list(queue: str, priority: int) -> str:
+    """The broker's list for one priority of a queue, as kombu names it."""
+    return f"{queue}{PRIORITY_SEPARATOR}{priority}" if priority else queue
 
 
 def leases_key(namespace: str, priority: int) -> str:
@@ -24,9 +37,9 @@ def leases_key(namespace: str, priority: int) -> str:
     return f"premises:leases:{namespace}:{priority}"
 
 
-def heartbeat_key(worker_id: str) -> str:
-    """Where a worker's latest heartbeat is kept."""
-    return f"premises:worker:{worker_id}"
+def attempts_key(namespace: str) -> str:
+    """Hash of the texts, by content hash, that were in a batch which did not end, with how often that happened."""
+    return f"premises:attempts:{namespace}"
 
 
 def reply_channel(replica_id: str) -> str:
@@ -56,12 +69,24 @@ def prompt_redis(url: str) -> redis.Redis:
     )
 
 
+def hasty_redis(url: str) -> redis.Redis:
+    """A blocking client for what may be left out: it holds its caller up for half a second at most."""
+    return redis.Redis.from_url(
+        url, socket_timeout=HASTY_TIMEOUT_SECONDS, socket_connect_timeout=HASTY_TIMEOUT_SECONDS, retry=None
+    )
+
+
 def async_redis(url: str) -> redis.asyncio.Redis:
-    """An asyncio client that gives up within seconds, so that a request hears 503 rather than nothing."""
-    return redis.asyncio.Redis.from_url(
+    """An asyncio client that gives up within seconds, so that a request hears 503 rather than nothing.
+
+    More requests than there are connections wait for one, as long as for an answer.
+    """
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
+        max_connections=MOST_CONNECTIONS,
+        timeout=SOCKET_TIMEOUT_SECONDS,
         socket_timeout=SOCKET_TIMEOUT_SECONDS,
         socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
         health_check_interval=10,
-        max_connections=64,
     )
+    return redis.asyncio.Redis.from_pool(pool)

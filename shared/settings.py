@@ -57,6 +57,19 @@ class Settings(BaseSettings):
     retrieve_timeout_seconds: PositiveSeconds = Field(
         120.0, description="deadline of a request; lean-lsp-mcp gives up after 10"
     )
+    max_large_bodies: PositiveInt = Field(
+        8, description="bodies over 128 KiB that are read at once; further ones get 429 unread"
+    )
+    max_bodies_bytes: PositiveInt = Field(
+        256 * 1024 * 1024, description="memory for request bodies on their way; beyond it they get 429 unread"
+    )
+    partial_results: bool = Field(
+        default=False,
+        description="answer from what is embedded when new premises take longer than PARTIAL_AFTER_SECONDS",
+    )
+    partial_after_seconds: PositiveSeconds = Field(
+        5.0, description="how long new premises are waited for with PARTIAL_RESULTS"
+    )
 
     # The search
     search_threads: int = Field(0, ge=0, description="CPU threads of one search; 0: all cores, 8 at most")
@@ -71,6 +84,10 @@ class Settings(BaseSettings):
     )
     worker_threads: int = Field(0, ge=0, description="CPU threads of the model; 0: the fastest number, as measured")
 
+    worker_stop_seconds: PositiveSeconds = Field(
+        15.0, description="a worker told to stop ends within this; what it holds goes back to the queue"
+    )
+
     # Cache and queue
     cache_dtype: Literal["float32", "float16"] = Field("float32", description="what cached vectors are stored in")
     cache_ttl_seconds: PositiveInt = Field(7 * 24 * 3600, description="how long a vector stays cached")
@@ -82,8 +99,20 @@ class Settings(BaseSettings):
     max_queued_state_tokens: PositiveInt = Field(
         200_000, description="estimated tokens of waiting states beyond which new ones get 429"
     )
+    max_queued_state_seconds: PositiveSeconds = Field(
+        30.0, description="the same in seconds of work, at the speed that the workers report"
+    )
     max_queued_bulk_tokens: PositiveInt = Field(
         2_000_000, description="estimated tokens of waiting premises beyond which new ones get 429"
+    )
+    max_queued_bulk_seconds: PositiveSeconds = Field(
+        60.0, description="the same in seconds of work, at the speed that the workers report"
+    )
+    bulk_ageing_seconds: PositiveSeconds = Field(
+        5.0, description="premises that waited this long take every fourth batch from states"
+    )
+    corpus_ageing_seconds: PositiveSeconds = Field(
+        60.0, description="corpus building that waited this long takes every fourth batch"
     )
 
     # Logs

@@ -4,7 +4,8 @@ import socket
 import sys
 
 from shared.errors import PremiseServerError
-from shared.redis_client import WORKERS_KEY, RedisError, heartbeat_key, prompt_redis
+from shared.heartbeats import live_workers
+from shared.redis_client import RedisError, prompt_redis
 from shared.settings import load_settings
 
 PARTS_AFTER_THE_HOST = 2
@@ -24,9 +25,8 @@ def main() -> None:
 def is_worker_alive(redis_url: str, host: str) -> bool:
     """Whether a worker of this host has a heartbeat in Redis.  Raises `RedisError` when Redis is away."""
     with prompt_redis(redis_url) as client:
-        ids = [member.decode() for member in client.zrange(WORKERS_KEY, 0, -1)]
-        own = [worker_id for worker_id in ids if worker_id.rsplit("-", PARTS_AFTER_THE_HOST)[0] == host]
-        return bool(own) and client.exists(*map(heartbeat_key, own)) > 0
+        hosts = [worker.worker_id.rsplit("-", PARTS_AFTER_THE_HOST)[0] for worker in live_workers(client)]
+        return host in hosts
 
 
 if __name__ == "__main__":

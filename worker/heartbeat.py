@@ -1,20 +1,20 @@
-"""The worker's sign of life: a key in Redis with what operators, admission and readiness want to know."""
+"""The worker's sign of life: what operators, admission and readiness want to know, written every few seconds."""
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 
 import redis
 
+from shared.heartbeats import take_heartbeat_back, write_heartbeat
 from shared.messages import Heartbeat
-from shared.redis_client import WORKERS_KEY, RedisError, heartbeat_key
+from shared.redis_client import RedisError
 
 log = logging.getLogger(__name__)
 
 
 class HeartbeatThread(threading.Thread):
-    """Writes `describe()` to Redis every `every_seconds`, with a TTL, until `stop`."""
+    """Writes `describe()` to Redis every `every_seconds`, good for `ttl_seconds`, until `stop`."""
 
     def __init__(
         self, client: redis.Redis, describe: Callable[[], Heartbeat], *, every_seconds: float, ttl_seconds: float
@@ -38,21 +38,14 @@ class HeartbeatThread(threading.Thread):
         """Stop beating and take the sign of life back, so that nobody waits for a worker that is gone."""
         self._stopping.set()
         self.join()
-        worker_id = self._describe().worker_id
         try:
-            self._client.delete(heartbeat_key(worker_id))
-            self._client.zrem(WORKERS_KEY, worker_id)
+            take_heartbeat_back(self._client, self._describe().worker_id)
         except RedisError as error:
             log.warning("could not take the heartbeat back: %s", error)
 
     def _beat(self) -> None:
-        heartbeat = self._describe()
-        pipeline = self._client.pipeline()
-        pipeline.set(heartbeat_key(heartbeat.worker_id), heartbeat.to_bytes(), px=int(self._ttl_seconds * 1000))
-        pipeline.zadd(WORKERS_KEY, {heartbeat.worker_id: time.time()})
-        pipeline.zremrangebyscore(WORKERS_KEY, 0, time.time() - 10 * self._ttl_seconds)
         try:
-            pipeline.execute()
+            write_heartbeat(self._client, self._describe(), self._ttl_seconds)
         except RedisError as error:
             if not self._silent:
                 log.warning("Redis does not take the heartbeat (%s); trying on", error)

@@ -18,8 +18,8 @@ from api.commands.redis_server import free_loopback_port
 from api.snapshot_writer import publish_snapshot, write_snapshot
 from shared.corpus import Corpus
 from shared.embedding_cache import CachedVector, VectorCodec, text_key
+from shared.heartbeats import write_heartbeat
 from shared.messages import Heartbeat
-from shared.redis_client import WORKERS_KEY, heartbeat_key
 from tests.corpora import unit_vectors
 from tests.embedding_fakes import wait_until
 from tests.processes import api_command, running, running_redis
@@ -27,6 +27,7 @@ from tests.processes import api_command, running, running_redis
 MODEL = "benchmark-model"
 NAMESPACE = "benchmark"
 START_SECONDS = 60.0
+A_DAY_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def running_backend(folder: Path, corpus: Corpus, *, dimension: int, goals: int)
 
 
 def announce_worker(client: redis.Redis, dimension: int) -> None:
-    """Put a heartbeat that never expires."""
+    """Put a heartbeat that outlives every benchmark."""
     heartbeat = Heartbeat(
         worker_id="benchmark",
         model=MODEL,
@@ -74,8 +75,7 @@ def announce_worker(client: redis.Redis, dimension: int) -> None:
         held_jobs=[],
         started_at=time.time(),
     )
-    client.set(heartbeat_key(heartbeat.worker_id), heartbeat.to_bytes())
-    client.zadd(WORKERS_KEY, {heartbeat.worker_id: time.time()})
+    write_heartbeat(client, heartbeat, ttl_seconds=A_DAY_SECONDS)
 
 
 def cache_vectors(client: redis.Redis, texts: Sequence[str], dimension: int) -> None:

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from api.commands.redis_server import free_loopback_port
+from shared.heartbeats import live_workers
 from shared.messages import Heartbeat
-from shared.redis_client import heartbeat_key
 from tests.embedding_fakes import wait_until
 from tests.processes import running_redis, start
 from worker.health import is_worker_alive
@@ -43,7 +43,7 @@ def reporting_worker(redis_url: str, host: str) -> Iterator[None]:
     with redis.Redis.from_url(redis_url) as client:
         thread = HeartbeatThread(client, lambda: heartbeat, every_seconds=0.1, ttl_seconds=10)
         thread.start()
-        wait_until(lambda: client.exists(heartbeat_key(heartbeat.worker_id)))
+        wait_until(lambda: live_workers(client))
         yield
         thread.stop()
 
