@@ -11,7 +11,8 @@ from kombu.pools import ProducerPool
 
 from shared import celery_app
 from shared.errors import NotReadyError
-from shared.messages import EMBED_TASK, EmbedJob
+from shared.messages import EmbedJob
+from shared.redis_client import RedisError
 from shared.settings import Settings
 
 PUBLISHING_THREADS = 4
@@ -42,20 +43,6 @@ class JobPublisher:
         try:
             with self._producers.acquire(block=True, timeout=5) as producer:
                 for job in jobs:
-                    self._send_one(job, producer)
-        except (OperationalError, OSError) as error:
+                    celery_app.send_job(self._app, job, producer=producer)
+        except (OperationalError, OSError, RedisError) as error:
             raise NotReadyError("The queue cannot be reached: try again in a few seconds.") from error
-
-    def _send_one(self, job: EmbedJob, producer: object) -> None:
-        self._app.send_task(
-            EMBED_TASK,
-            kwargs=job.to_wire(),
-            task_id=job.job_id,
-            queue=job.queue,
-            priority=int(job.priority),
-            producer=producer,
-            ignore_result=True,
-            headers={"request_id": job.request_id},
-            argsrepr="()",
-            kwargsrepr=f"{{texts: {len(job.texts)}}}",  # counts, never texts: flower and events show this
-        )

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery
 
+from shared.messages import EMBED_TASK, EmbedJob
 from shared.settings import Settings, load_settings
 
 PRIORITY_STEPS = [0, 3, 6, 9]
@@ -61,3 +62,19 @@ def configure(settings: Settings) -> Celery:
     """Give the app the settings of a process that has read (or was handed) its own."""
     app.conf.update(celery_configuration(settings))
     return app
+
+
+def send_job(app: Celery, job: EmbedJob, **options: object) -> None:
+    """Put a job on its queue under its own id; `options` are those of `send_task`."""
+    app.send_task(
+        EMBED_TASK,
+        kwargs=job.to_wire(),
+        task_id=job.job_id,
+        queue=job.queue,
+        priority=int(job.priority),
+        ignore_result=True,
+        headers={"request_id": job.request_id},
+        argsrepr="()",
+        kwargsrepr=f"{{texts: {len(job.texts)}}}",  # counts, never texts: flower and events show this
+        **options,
+    )

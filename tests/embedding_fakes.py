@@ -2,14 +2,15 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.dead_letters import DeadLetter
 from shared.embedding_cache import CachedVector, Vector
-from shared.messages import EmbedJob, JobDone
+from shared.messages import WORKER_LOST, EmbedJob, JobDone
 
 DIMENSION = 8
 
@@ -102,6 +103,8 @@ class FakeVectorStore:
     told: list[tuple[str, JobDone]] = field(default_factory=list)
     leases: set[str] = field(default_factory=set)
     ttls: set[int] = field(default_factory=set)
+    attempted: dict[str, int] = field(default_factory=dict)
+    letters: list[DeadLetter] = field(default_factory=list)
 
     def fetch(self, keys: Sequence[str]) -> dict[str, CachedVector]:
         return {key: self.entries[key] for key in keys if key in self.entries}
@@ -109,14 +112,25 @@ class FakeVectorStore:
     def store(self, entries: Mapping[str, CachedVector], ttl_seconds: int) -> None:
         self.entries.update(entries)
         self.ttls.add(ttl_seconds)
+        self._forget_attempts(entries)
 
     def finish(self, job: EmbedJob, entries: Mapping[str, CachedVector], ttl_seconds: int, done: JobDone) -> None:
         self.store(entries, ttl_seconds)
+        if done.failed:
+            self.letters.append(DeadLetter.of(job, done.failed))
+            self._forget_attempts([text.key for text in done.failed if text.kind != WORKER_LOST])
         self.leases.discard(job.lease)
         self.told.append((job.reply_channel, done))
 
     def is_wanted(self, job: EmbedJob) -> bool:
         return not job.lease or job.lease in self.leases
+
+    def attempts(self, keys: Sequence[str]) -> dict[str, int]:
+        return {key: self.attempted[key] for key in keys if key in self.attempted}
+
+    def _forget_attempts(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self.attempted.pop(key, None)
 
 
 @dataclass

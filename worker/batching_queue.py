@@ -1,7 +1,8 @@
 """The batching queue: one thread owns the model and forms batches over the texts of all waiting jobs.
 
 Jobs hand in texts and get a `Ticket`; identical texts of several jobs are embedded once.  States go first, bulk next,
-corpus building last; bulk older than 5 s and corpus older than 60 s take every fourth batch, so that nothing starves.
+corpus building last; bulk and corpus that have waited for long take every fourth batch, in turn, so that nothing
+starves.
 """
 
 import logging
@@ -9,7 +10,7 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,12 +19,15 @@ from numpy.typing import NDArray
 
 from shared.embedding_cache import CachedVector, Vector
 from shared.messages import FailedText, Priority
+from worker.batch_journal import BatchJournal, NoJournal
 from worker.throughput import Throughput
 
 TokenIds = NDArray[np.int32]
 
-STARVES_AFTER_SECONDS = {Priority.BULK: 5.0, Priority.CORPUS: 60.0}
-TURN_OF_THE_STARVING = 4
+AGEING_SECONDS: Mapping[Priority, float] = {Priority.BULK: 5.0, Priority.CORPUS: 60.0}
+"""How long a class waits before it takes every fourth batch."""
+
+TURN_OF_THE_AGED = 4
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +125,7 @@ class _Pending:
     key: str
     token_ids: TokenIds
     since: float
+    alone: bool = False
     tickets: list[Ticket] = field(default_factory=list)
 
 
@@ -141,9 +146,13 @@ class BatchingQueue:
         throughput: Throughput,
         *,
         max_batch_tokens: int,
+        journal: BatchJournal | None = None,
+        ageing_seconds: Mapping[Priority, float] = AGEING_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._encoder = encoder
+        self._journal = journal or NoJournal()
+        self._ageing_seconds = ageing_seconds
         self._throughput = throughput
         self._max_batch_tokens = max_batch_tokens
         self._clock = clock
@@ -151,11 +160,15 @@ class BatchingQueue:
         self._waiting: dict[Priority, OrderedDict[str, _Pending]] = {priority: OrderedDict() for priority in Priority}
         self._in_flight: dict[str, _Pending] = {}
         self._batches = 0
+        self._aged_turns = 0
         self._finished_at = -math.inf
         self._closed = False
 
-    def submit(self, texts: Mapping[str, TokenIds], priority: Priority) -> Ticket:
-        """Queue token ids by content hash, longest first so that neighbours in a batch are of a length."""
+    def submit(self, texts: Mapping[str, TokenIds], priority: Priority, *, alone: Collection[str] = ()) -> Ticket:
+        """Queue token ids by content hash, longest first so that neighbours in a batch are of a length.
+
+        Texts in `alone` get a batch of their own: they are suspected of ending the worker.
+        """
         ticket = Ticket(set(texts))
         with self._condition:
             if self._closed:
@@ -163,7 +176,7 @@ class BatchingQueue:
                     ticket.return_key(key)
                 return ticket
             for key in sorted(texts, key=lambda key: -len(texts[key])):
-                self._enqueue(key, texts[key], priority, ticket)
+                self._enqueue(key, texts[key], priority, ticket, alone=key in alone)
             self._condition.notify()
         return ticket
 
@@ -202,15 +215,17 @@ class BatchingQueue:
         launched: deque[_Launched] = deque()
         while (picked := self._next_batch(wait=not launched)) or launched:
             if picked:
+                self._journal.begin([pending.key for pending in picked[1]])
                 launched.append(self._launch(*picked))
             if not picked or len(launched) > self._encoder.batches_ahead:
                 self._finish(launched.popleft())
 
-    def _enqueue(self, key: str, token_ids: TokenIds, priority: Priority, ticket: Ticket) -> None:
+    def _enqueue(self, key: str, token_ids: TokenIds, priority: Priority, ticket: Ticket, *, alone: bool) -> None:
         pending = self._in_flight.get(key) or self._waiting_at_least_as_early(key, priority)
         if pending is None:
             pending = self._take_from_later_class(key, priority) or _Pending(key, token_ids, self._clock())
             self._waiting[priority][key] = pending
+        pending.alone = pending.alone or alone
         pending.tickets.append(ticket)
 
     def _waiting_at_least_as_early(self, key: str, priority: Priority) -> _Pending | None:
@@ -237,23 +252,36 @@ class BatchingQueue:
             return priority, batch
 
     def _next_priority(self) -> Priority:
-        if self._batches % TURN_OF_THE_STARVING == 0:
-            now = self._clock()
-            for priority, seconds in STARVES_AFTER_SECONDS.items():
-                oldest = next(iter(self._waiting[priority].values()), None)
-                if oldest is not None and now - oldest.since > seconds:
-                    return priority
-        return next(priority for priority in Priority if self._waiting[priority])
+        first = next(priority for priority in Priority if self._waiting[priority])
+        if self._batches % TURN_OF_THE_AGED == 0 and (aged := self._aged_behind(first)):
+            self._aged_turns += 1
+            return aged[self._aged_turns % len(aged)]
+        return first
+
+    def _aged_behind(self, first: Priority) -> list[Priority]:
+        """The classes that have waited too long while `first` is served."""
+        now = self._clock()
+        return [
+            priority
+            for priority, seconds in self._ageing_seconds.items()
+            if priority > first
+            and (oldest := next(iter(self._waiting[priority].values()), None)) is not None
+            and now - oldest.since > seconds
+        ]
 
     def _pick(self, priority: Priority, limit_tokens: int) -> list[_Pending]:
         waiting = self._waiting[priority]
         batch: list[_Pending] = []
         longest = total = 0
         for pending in waiting.values():
+            if batch and pending.alone:
+                continue
             longest, total = max(longest, len(pending.token_ids)), total + len(pending.token_ids)
             if batch and self._encoder.cost_tokens(len(batch) + 1, longest, total) > limit_tokens:
                 break
             batch.append(pending)
+            if pending.alone:
+                break
         for pending in batch:
             del waiting[pending.key]
         return batch

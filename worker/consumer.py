@@ -2,7 +2,9 @@
 
 import logging
 import os
+import resource
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -16,10 +18,12 @@ from celery.signals import worker_shutting_down
 from shared import celery_app
 from shared.embedding_cache import VectorCodec
 from shared.messages import Heartbeat, Priority, queue_name
-from shared.redis_client import patient_redis, prompt_redis
+from shared.redis_client import hasty_redis, patient_redis, prompt_redis
 from shared.settings import Settings
+from worker.batch_journal import RedisBatchJournal
 from worker.batching import capped_batch_tokens
 from worker.batching_queue import BatchEncoder, BatchingQueue
+from worker.broker_turns import BrokerTurns
 from worker.heartbeat import HeartbeatThread
 from worker.job_runner import JobRunner, Tokenizer
 from worker.tasks import register_tasks
@@ -79,7 +83,13 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     if warning:
         log.warning(warning)
     throughput = Throughput(encoder.tokens_per_second)
-    queue = BatchingQueue(encoder, throughput, max_batch_tokens=max_batch_tokens)
+    queue = BatchingQueue(
+        encoder,
+        throughput,
+        max_batch_tokens=max_batch_tokens,
+        journal=RedisBatchJournal(hasty_redis(settings.redis_url), encoder.namespace),
+        ageing_seconds=ageing_seconds(settings),
+    )
     codec = VectorCodec(encoder.namespace, encoder.dimension, settings.cache_dtype)
     store = RedisVectorStore(patient_redis(settings.redis_url), codec)
     runner = JobRunner(encoder, queue, store, settings.cache_ttl_seconds, settings.visibility_timeout_seconds)
@@ -92,9 +102,17 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     )
     model_thread.start()
     heartbeat.start()
+    turns = BrokerTurns(prompt_redis(settings.redis_url), encoder.namespace, ageing_seconds(settings))
+    turns.start()
     exit_code = run_celery(settings, encoder, runner)
+    turns.stop()
     heartbeat.stop()
     return exit_code
+
+
+def ageing_seconds(settings: Settings) -> dict[Priority, float]:
+    """How long each class waits before it takes turns from the one before it."""
+    return {Priority.BULK: settings.bulk_ageing_seconds, Priority.CORPUS: settings.corpus_ageing_seconds}
 
 
 def run_or_die(body: Callable[[], None]) -> None:
@@ -111,7 +129,7 @@ def run_celery(settings: Settings, encoder: LoadedEncoder, runner: JobRunner) ->
     warnings.simplefilter("ignore", SecurityWarning)  # it is about pickle; this app accepts JSON alone
     app = celery_app.configure(settings)
     register_tasks(app, runner)
-    worker_shutting_down.connect(lambda **_: close_soon(runner.queue), weak=False)
+    worker_shutting_down.connect(lambda **_: close_soon(runner.queue, settings.worker_stop_seconds), weak=False)
     worker = app.Worker(
         hostname=f"premises-{uuid.uuid4().hex[:8]}@{socket.gethostname()}",
         queues=[queue_name(encoder.namespace, Priority.STATE), queue_name(encoder.namespace, Priority.CORPUS)],
@@ -126,9 +144,21 @@ def run_celery(settings: Settings, encoder: LoadedEncoder, runner: JobRunner) ->
     return int(worker.exitcode or 0)
 
 
-def close_soon(queue: BatchingQueue) -> None:
-    """Close the queue outside the signal handler, which may have interrupted a holder of the queue's lock."""
+def close_soon(queue: BatchingQueue, stop_seconds: float) -> None:
+    """Close the queue outside the signal handler, which may have interrupted a holder of the queue's lock.
+
+    Where the process has not ended after `stop_seconds` (Redis is away, a batch takes too long) it is ended: what it
+    holds is with the broker still, and goes to another worker after the visibility timeout.
+    """
     threading.Thread(target=queue.close, name="close-queue", daemon=True).start()
+    late = threading.Timer(stop_seconds, _end_at_once)
+    late.daemon = True
+    late.start()
+
+
+def _end_at_once() -> None:
+    log.critical("the worker did not end in time: it ends now; its jobs go to another worker")
+    os._exit(1)
 
 
 def heartbeat_source(
@@ -152,6 +182,16 @@ def heartbeat_source(
         held_jobs=runner.held_jobs(),
         started_at=started_at,
         texts_embedded=throughput.texts_embedded,
+        dropped_jobs=runner.dropped_jobs,
+        failed_texts=runner.failed_texts,
+        waiting_texts=sum(runner.queue.depth().values()),
+        peak_memory_bytes=peak_memory_bytes(),
         kernel=encoder.kernel,
         threads=encoder.threads,
     )
+
+
+def peak_memory_bytes() -> int:
+    """Most memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

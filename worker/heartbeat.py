@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import redis
 
+from shared.dead_letters import forget_old_letters
 from shared.heartbeats import take_heartbeat_back, write_heartbeat
 from shared.messages import Heartbeat
 from shared.redis_client import RedisError
@@ -46,6 +47,7 @@ class HeartbeatThread(threading.Thread):
     def _beat(self) -> None:
         try:
             write_heartbeat(self._client, self._describe(), self._ttl_seconds)
+            forget_old_letters(self._client)
         except RedisError as error:
             if not self._silent:
                 log.warning("Redis does not take the heartbeat (%s); trying on", error)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from shared.embedding_cache import CachedVector, text_key
-from shared.messages import EmbedJob, FailedText, JobDone, Priority
+from shared.messages import WORKER_LOST, EmbedJob, FailedText, JobDone, Priority
+from worker.batch_journal import MOST_ATTEMPTS
 from worker.batching_queue import BatchingQueue, Ticket, TokenIds
 from worker.vector_store import VectorStore
 
@@ -50,7 +51,9 @@ class JobRunner:
     cache_ttl_seconds: int
     visibility_timeout_seconds: float
     wall_clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
     dropped_jobs: int = 0
+    failed_texts: int = 0
     tokens_per_byte: float = FIRST_GUESS_TOKENS_PER_BYTE
     """Moving average over the texts seen; the API estimates the cost of a request by it."""
     _held: set[str] = field(default_factory=set)
@@ -88,25 +91,31 @@ class JobRunner:
         texts = {text_key(text): text for text in job.texts}
         cached = self.store.fetch(list(texts))
         missing = {key: text for key, text in texts.items() if key not in cached}
+        attempts = self.store.attempts(list(missing))
+        lost = [_lost(key) for key, count in attempts.items() if count >= MOST_ATTEMPTS]
+        for failure in lost:
+            del missing[failure.key]
         token_ids, failed = self._tokenize(missing)
-        ticket = self.queue.submit(token_ids, job.priority)
+        ticket = self.queue.submit(token_ids, job.priority, alone=attempts.keys())
         log.log(
             logging.DEBUG if job.priority is Priority.CORPUS else logging.INFO,
             "job %s request %s: %d texts, %d cached, %d to embed",
             job.job_id, job.request_id or "-", len(texts), len(cached), len(token_ids),
         )  # fmt: skip
-        self._await(job, ticket, texts, failed)
+        self._await(job, ticket, texts, lost + failed)
 
     def _await(self, job: EmbedJob, ticket: Ticket, texts: Mapping[str, str], failed: list[FailedText]) -> None:
         margin = min(LONGEST_HAND_BACK_MARGIN_SECONDS, self.visibility_timeout_seconds / 4)
         hand_back_at = self.wall_clock() + self.visibility_timeout_seconds - margin
         ttl = job.cache_ttl_seconds or self.cache_ttl_seconds
+        check_at = self.monotonic() + WANTED_CHECK_SECONDS
+        given_up = False
         while True:
             results = ticket.take_finished(WANTED_CHECK_SECONDS)
             failed += [result for result in results.values() if isinstance(result, FailedText)]
             vectors = {key: result for key, result in results.items() if isinstance(result, CachedVector)}
             if ticket.complete:
-                self.store.finish(job, vectors, ttl, JobDone(job.job_id, failed))
+                self._finish(job, vectors, ttl, failed)
                 return
             self.store.store(vectors, ttl)
             if ticket.closed:
@@ -115,8 +124,18 @@ class JobRunner:
                 unfinished = ticket.remaining() | {text.key for text in failed}
                 self.queue.withdraw(ticket)
                 raise JobContinues(replace(job, texts=[texts[key] for key in unfinished]))
-            if not results and not self._is_wanted(job):
-                self.queue.withdraw(ticket)  # what is in a batch already still ends in the cache
+            if self.monotonic() >= check_at:
+                check_at = self.monotonic() + WANTED_CHECK_SECONDS
+                if not given_up and not self._is_wanted(job):
+                    given_up = True
+                    self.queue.withdraw(ticket)  # what is in a batch already still ends in the cache
+
+    def _finish(self, job: EmbedJob, vectors: Mapping[str, CachedVector], ttl: int, failed: list[FailedText]) -> None:
+        if failed:
+            self.failed_texts += len(failed)
+            kinds = ", ".join(sorted({text.kind for text in failed}))
+            log.error("job %s: %d texts failed (%s): dead letter", job.job_id, len(failed), kinds)
+        self.store.finish(job, vectors, ttl, JobDone(job.job_id, failed))
 
     def _tokenize(self, missing: Mapping[str, str]) -> tuple[dict[str, TokenIds], list[FailedText]]:
         try:
@@ -148,3 +167,7 @@ class JobRunner:
         self.dropped_jobs += 1
         log.info("job %s: nobody waits for it any more: dropped", job.job_id)
         return False
+
+
+def _lost(key: str) -> FailedText:
+    return FailedText(key, WORKER_LOST, f"{MOST_ATTEMPTS} workers ended while they embedded this text")

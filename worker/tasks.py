@@ -3,7 +3,9 @@
 from celery import Celery
 from celery.exceptions import Reject
 
+from shared.celery_app import send_job
 from shared.messages import EMBED_TASK, EmbedJob
+from shared.redis_client import RedisError
 from worker.job_runner import JobContinues, JobReturned, JobRunner
 
 
@@ -17,17 +19,6 @@ def register_tasks(app: Celery, runner: JobRunner) -> None:
         except JobReturned as returned:
             raise Reject(str(returned), requeue=True) from None
         except JobContinues as continues:
-            publish_rest(app, continues.rest)
-
-
-def publish_rest(app: Celery, rest: EmbedJob) -> None:
-    """Put what is left of a job back on its queue, under the same id, before the old message is acknowledged."""
-    app.send_task(
-        EMBED_TASK,
-        kwargs=rest.to_wire(),
-        task_id=rest.job_id,
-        queue=rest.queue,
-        priority=int(rest.priority),
-        kwargsrepr=f"{{texts: {len(rest.texts)}}}",
-        retry=True,
-    )
+            send_job(app, continues.rest, retry=True)  # before the old message is acknowledged
+        except RedisError as error:  # away for longer than the client was patient: what is not written is not done
+            raise Reject(type(error).__name__, requeue=True) from None

@@ -7,9 +7,10 @@ from typing import Protocol
 import redis
 from redis.client import Pipeline
 
+from shared.dead_letters import DeadLetter, put_letter
 from shared.embedding_cache import CachedVector, VectorCodec
-from shared.messages import EmbedJob, JobDone
-from shared.redis_client import leases_key
+from shared.messages import WORKER_LOST, EmbedJob, JobDone
+from shared.redis_client import attempts_key, leases_key
 
 
 class VectorStore(Protocol):
@@ -24,11 +25,18 @@ class VectorStore(Protocol):
         ...
 
     def finish(self, job: EmbedJob, entries: Mapping[str, CachedVector], ttl_seconds: int, done: JobDone) -> None:
-        """Write the last entries of a job, release its lease, then tell its replica: in this order."""
+        """Write the last entries of a job, release its lease, then tell its replica: in this order.
+
+        Texts that failed go to the dead letters.
+        """
         ...
 
     def is_wanted(self, job: EmbedJob) -> bool:
         """Whether somebody still waits for the job: its lease exists."""
+        ...
+
+    def attempts(self, keys: Sequence[str]) -> dict[str, int]:
+        """How often each text was in a batch that never ended; texts of which nothing is known are left out."""
         ...
 
 
@@ -54,9 +62,12 @@ class RedisVectorStore:
             pipeline.execute()
 
     def finish(self, job: EmbedJob, entries: Mapping[str, CachedVector], ttl_seconds: int, done: JobDone) -> None:
-        """SETs, ZREM and PUBLISH in one pipeline."""
+        """SETs, the dead letter, ZREM and PUBLISH in one pipeline."""
         pipeline = self.client.pipeline(transaction=False)
         self._queue_writes(pipeline, entries, ttl_seconds)
+        if done.failed:
+            put_letter(pipeline, DeadLetter.of(job, done.failed))
+            self._forget_attempts(pipeline, [text.key for text in done.failed if text.kind != WORKER_LOST])
         if job.lease:
             pipeline.zrem(leases_key(job.namespace, job.priority), job.lease)
         pipeline.publish(job.reply_channel, done.to_bytes())
@@ -66,6 +77,18 @@ class RedisVectorStore:
         """One ZSCORE; a job without a lease is always wanted."""
         return not job.lease or self.client.zscore(leases_key(job.namespace, job.priority), job.lease) is not None
 
+    def attempts(self, keys: Sequence[str]) -> dict[str, int]:
+        """One HMGET."""
+        if not keys:
+            return {}
+        counts = self.client.hmget(attempts_key(self.codec.namespace), list(keys))
+        return {key: int(count) for key, count in zip(keys, counts, strict=True) if count is not None}
+
     def _queue_writes(self, pipeline: Pipeline, entries: Mapping[str, CachedVector], ttl_seconds: int) -> None:
         for key, entry in entries.items():
             pipeline.set(self.codec.redis_key(key), self.codec.encode(entry), ex=ttl_seconds)
+        self._forget_attempts(pipeline, list(entries))
+
+    def _forget_attempts(self, pipeline: Pipeline, keys: Sequence[str]) -> None:
+        if keys:
+            pipeline.hdel(attempts_key(self.codec.namespace), *keys)

@@ -1,15 +1,17 @@
 """The fake vector store and the one on Redis keep the same promises."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import redis
 
-from shared.embedding_cache import CachedVector, VectorCodec
-from shared.messages import EmbedJob, FailedText, JobDone, Priority
-from shared.redis_client import leases_key
+from shared.dead_letters import DeadLetter, read_letters
+from shared.embedding_cache import CachedVector, VectorCodec, text_key
+from shared.messages import WORKER_LOST, EmbedJob, FailedText, JobDone, Priority
+from shared.redis_client import attempts_key, leases_key
 from tests.embedding_fakes import DIMENSION, FakeVectorStore
 from tests.processes import running_redis
 from worker.vector_store import RedisVectorStore, VectorStore
@@ -29,6 +31,17 @@ class Stores:
             self.store.leases.add(job.lease)
         elif self.client is not None:
             self.client.zadd(leases_key(job.namespace, job.priority), {job.lease: 1e12})
+
+    def note_attempts(self, **counts: int) -> None:
+        if isinstance(self.store, FakeVectorStore):
+            self.store.attempted.update(counts)
+        elif self.client is not None:
+            self.client.hset(attempts_key("fake"), items=[item for pair in counts.items() for item in pair])
+
+    def letters(self) -> list[DeadLetter]:
+        if isinstance(self.store, FakeVectorStore):
+            return self.store.letters
+        return read_letters(self.client) if self.client is not None else []
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +91,35 @@ def test_finishing_stores_and_releases_the_lease(stores: Stores) -> None:
 
 def test_a_job_without_a_lease_is_always_wanted(stores: Stores) -> None:
     assert stores.store.is_wanted(EmbedJob("other", "fake", Priority.CORPUS, [], "channel", 0.0))
+
+
+def test_attempts_are_known_until_the_vector_is_written(stores: Stores) -> None:
+    stores.note_attempts(a=1, b=2, c=3)
+    assert stores.store.attempts(["a", "unknown", "b"]) == {"a": 1, "b": 2}
+    stores.store.store({"a": entry(1)}, 60)
+    stores.store.finish(JOB, {"b": entry(2)}, 60, JobDone("job-1"))
+    assert stores.store.attempts(["a", "b", "c"]) == {"c": 3}
+    assert stores.store.attempts([]) == {}
+
+
+def test_a_text_that_failed_by_itself_has_no_attempts_left_one_that_ended_workers_keeps_them(stores: Stores) -> None:
+    stores.note_attempts(a=1, b=3)
+    failed = [FailedText("a", "model_error", "no"), FailedText("b", WORKER_LOST, "three times")]
+    stores.store.finish(JOB, {}, 60, JobDone("job-1", failed))
+    assert stores.store.attempts(["a", "b"]) == {"b": 3}
+
+
+def test_failed_texts_become_a_dead_letter_without_their_neighbours(stores: Stores) -> None:
+    job = replace(JOB, texts=["good", "bad"])
+    failed = [FailedText(text_key("bad"), "model_error", "no")]
+    stores.store.finish(job, {text_key("good"): entry(1)}, 60, JobDone("job-1", failed))
+    [letter] = stores.letters()
+    assert (letter.job.texts, letter.failed, letter.job.job_id) == (["bad"], failed, "job-1")
+
+
+def test_a_job_without_failures_leaves_no_dead_letter(stores: Stores) -> None:
+    stores.store.finish(JOB, {"a": entry(1)}, 60, JobDone("job-1"))
+    assert stores.letters() == []
 
 
 def test_redis_keys_expire(redis_url: str) -> None:

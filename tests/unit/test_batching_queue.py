@@ -1,7 +1,7 @@
 """The batching queue: priorities, merging, isolation of poison, ageing, closing."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -18,12 +18,28 @@ def ids(text: str) -> TokenIds:
     return token_ids
 
 
+class ListedBatches:
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def begin(self, keys: Sequence[str]) -> None:
+        self.batches.append(list(keys))
+
+
 class QueueUnderTest:
     def __init__(self, max_batch_tokens: int = 100) -> None:
         self.encoder = FakeEncoder()
         self.clock = HandClock()
-        throughput = Throughput(tokens_per_second=1e9)
-        self.queue = BatchingQueue(self.encoder, throughput, max_batch_tokens=max_batch_tokens, clock=self.clock)
+        self.journal = ListedBatches()
+        self.queue = BatchingQueue(
+            self.encoder,
+            Throughput(tokens_per_second=1e9),
+            max_batch_tokens=max_batch_tokens,
+            journal=self.journal,
+            clock=self.clock,
+        )
         self.thread = threading.Thread(target=self.queue.run)
 
     def submit(self, *texts: str, priority: Priority = Priority.BULK) -> Ticket:
@@ -170,6 +186,47 @@ def test_old_bulk_gets_a_turn_among_endless_states(tested: QueueUnderTest) -> No
     assert tested.queue.depth() == dict.fromkeys(Priority, 0)
     assert tested.encoder.batches[0] == [60]
     assert tested.batch_sizes() == [1] * 9
+
+
+def test_endless_bulk_does_not_starve_the_corpus(tested: QueueUnderTest) -> None:
+    corpus = tested.submit("c" * 60, priority=Priority.CORPUS)
+    tested.clock.now += 61
+    bulk = [tested.submit(f"{number:060d}") for number in range(8)]
+    tested.clock.now += 6  # by now bulk is old as well
+    tested.thread.start()
+    for ticket in [corpus, *bulk]:
+        results_of(ticket)
+    assert "c" * 60 in [key for batch in tested.journal.batches[:4] for key in batch]
+
+
+def test_old_bulk_and_old_corpus_take_turns_among_endless_states(tested: QueueUnderTest) -> None:
+    aged = [tested.submit(f"{number:060d}", priority=Priority.CORPUS) for number in range(100, 102)]
+    aged += [tested.submit(f"{number:060d}") for number in range(200, 202)]
+    tested.clock.now += 61
+    states = [tested.submit(f"{number:060d}", priority=Priority.STATE) for number in range(300, 320)]
+    tested.thread.start()
+    for ticket in [*aged, *states]:
+        results_of(ticket)
+    order = [int(batch[0]) // 100 for batch in tested.journal.batches]
+    assert sorted(order[:16:4]) == [1, 1, 2, 2]
+    assert set(order[:5]) == {1, 2, 3}
+
+
+def test_a_text_to_go_alone_is_in_no_batch_with_others(tested: QueueUnderTest) -> None:
+    texts = [f"{number:010d}" for number in range(6)]
+    ticket = tested.queue.submit({text: ids(text) for text in texts}, Priority.BULK, alone={texts[0], texts[3]})
+    tested.thread.start()
+    assert len(results_of(ticket)) == 6
+    assert [texts[0]] in tested.journal.batches
+    assert [texts[3]] in tested.journal.batches
+    assert [texts[1], texts[2], texts[4], texts[5]] in tested.journal.batches
+
+
+def test_a_batch_is_noted_before_it_starts_and_once_however_often_it_is_halved(tested: QueueUnderTest) -> None:
+    ticket = tested.submit("a poison", "good one", "good two")
+    tested.thread.start()
+    results_of(ticket)
+    assert [sorted(batch) for batch in tested.journal.batches] == [["a poison", "good one", "good two"]]
 
 
 @pytest.mark.parametrize(("text", "kind"), [("give zeros", "all_zero"), ("give nan", "not_finite")])

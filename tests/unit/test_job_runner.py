@@ -166,6 +166,31 @@ def test_a_job_held_too_long_for_the_broker_is_published_anew_without_what_is_do
     tested.encoder.gate.set()
 
 
+def test_texts_that_fail_become_a_dead_letter_and_are_counted(tested: RunnerUnderTest) -> None:
+    tested.runner.run(replace(JOB, texts=["good", "poison", "untokenizable"]))
+    [letter] = tested.store.letters
+    assert set(letter.job.texts) == {"poison", "untokenizable"}
+    assert letter.kinds == ["model_error", "tokenizer_error"]
+    assert tested.runner.failed_texts == 2
+
+
+def test_a_text_that_ended_three_workers_is_refused_and_its_neighbours_are_cached(tested: RunnerUnderTest) -> None:
+    tested.store.attempted[text_key("killer")] = 3
+    tested.runner.run(replace(JOB, texts=["good", "killer"]))
+    [(_, done)] = tested.store.told
+    assert [(failed.key, failed.kind) for failed in done.failed] == [(text_key("killer"), "worker_lost")]
+    assert set(tested.store.entries) == {text_key("good")}
+    assert tested.embedded_texts() == 1
+
+
+def test_a_text_that_ended_a_worker_goes_alone(tested: RunnerUnderTest) -> None:
+    tested.store.attempted[text_key("suspect")] = 2
+    tested.runner.run(replace(JOB, texts=["first", "suspect", "last"]))
+    assert sorted(map(len, tested.encoder.batches)) == [1, 2]
+    assert [len("suspect")] in tested.encoder.batches
+    assert tested.store.attempted == {}
+
+
 def test_the_tokens_of_a_byte_are_measured(tested: RunnerUnderTest) -> None:
     before = tested.runner.tokens_per_byte
     tested.runner.run(JOB)
