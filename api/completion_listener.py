@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import redis.asyncio
@@ -11,12 +12,22 @@ from api.embedding_client import AwaitedJob, EmbeddingClient
 from shared.celery_app import PRIORITY_STEPS
 from shared.errors import PremiseServerError
 from shared.messages import JobDone
-from shared.redis_client import RedisError
+from shared.redis_client import RedisError, priority_list
 
 PAUSE_AFTER_LOSS_SECONDS = 0.5
 SWEEP_SECONDS = 1.0
 LOST_AFTER_SECONDS = 6.0
-PRIORITY_SEPARATOR = "\x06\x16"
+
+QUEUED_JOBS = """
+local ids = {}
+for _, list in ipairs(KEYS) do
+  for _, message in ipairs(redis.call('LRANGE', list, 0, -1)) do
+    ids[#ids + 1] = string.match(string.sub(message, -1024), '"correlation_id": ?"([^"]+)"')
+  end
+end
+return ids
+"""
+"""Ids of the jobs on the broker's lists: kombu ends each message with its properties."""
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +64,15 @@ class CompletionListener:
     async def sweep_once(self) -> None:
         """Re-check jobs older than a second; publish those again that are nowhere."""
         now = time.monotonic()
+        suspects = []
         for awaited in list(self.embeddings.awaited.values()):
             age = now - awaited.published_at
             if age >= SWEEP_SECONDS and awaited.outstanding():
                 await self.embeddings.recheck(awaited)
                 if age >= self.lost_after_seconds and awaited.outstanding():
-                    await self._recover(awaited)
+                    suspects.append(awaited)
+        if suspects:
+            await self._recover(suspects)
 
     async def _listen_once(self) -> None:
         async with self.client.pubsub(ignore_subscribe_messages=True) as subscription:
@@ -69,21 +83,21 @@ class CompletionListener:
             async for message in subscription.listen():
                 await self.embeddings.on_done(JobDone.from_bytes(message["data"]))
 
-    async def _recover(self, awaited: AwaitedJob) -> None:
-        """Publish a job again that is on no queue and with no worker, at two sweeps in a row."""
-        if self.embeddings.directory.holds(awaited.job.job_id) or await self._queued(awaited.job.queue):
-            awaited.suspected_lost = False
-        elif not awaited.suspected_lost:
-            awaited.suspected_lost = True
-        else:
-            awaited.suspected_lost = False
-            self.reenqueued_jobs += 1
-            log.warning("job %s was lost on its way: enqueued again", awaited.job.job_id)
-            await self.embeddings.publish_again(awaited)
+    async def _recover(self, suspects: Sequence[AwaitedJob]) -> None:
+        """Publish jobs again that are on no queue and with no live worker, at two sweeps in a row."""
+        queued = await self._queued_jobs({awaited.job.queue for awaited in suspects})
+        for awaited in suspects:
+            job_id = awaited.job.job_id
+            if job_id in queued or self.embeddings.directory.holds(job_id):
+                awaited.suspected_lost = False
+            elif not awaited.suspected_lost:
+                awaited.suspected_lost = True
+            else:
+                awaited.suspected_lost = False
+                self.reenqueued_jobs += 1
+                log.warning("job %s was lost on its way: enqueued again", job_id)
+                await self.embeddings.publish_again(awaited)
 
-    async def _queued(self, queue: str) -> int:
-        names = [queue, *(f"{queue}{PRIORITY_SEPARATOR}{step}" for step in PRIORITY_STEPS if step)]
-        pipeline = self.client.pipeline(transaction=False)
-        for name in names:
-            pipeline.llen(name)
-        return sum(await pipeline.execute())
+    async def _queued_jobs(self, queues: Iterable[str]) -> set[str]:
+        lists = [priority_list(queue, step) for queue in queues for step in PRIORITY_STEPS]
+        return {job_id.decode() for job_id in await self.client.eval(QUEUED_JOBS, len(lists), *lists)}
