@@ -5,14 +5,15 @@ with the job's last waiter or by the worker that finished it.  A worker drops a 
 """
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import redis.asyncio
 
-from shared.errors import NotReadyError, OverloadedError
+from shared.errors import OverloadedError
 from shared.messages import EmbedJob, Priority
-from shared.redis_client import AWAY, leases_key
+from shared.redis_client import RedisError, leases_key, redis_away
 
 ADMIT = """
 local clock = redis.call('TIME')
@@ -24,14 +25,18 @@ for _, member in ipairs(held) do tokens = tokens + tonumber(string.match(member,
 local wanted = 0
 for i = 4, #ARGV do wanted = wanted + tonumber(string.match(ARGV[i], ':(%d+)$')) end
 if #held > 0 and (tokens + wanted > tonumber(ARGV[1]) or #held + #ARGV - 3 > tonumber(ARGV[2])) then
-  return {0, tokens}
+  return {0, tokens, wanted, #held}
 end
 for i = 4, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[i]) end
-return {1, tokens}
+return {1, tokens, wanted, #held}
 """
 
 LONGEST_RETRY_AFTER_SECONDS = 120
-GRACE_SECONDS = 30.0
+GRACE_SECONDS = 5.0
+MOST_OWED_LEASES = 10_000
+LARGEST_SPREAD = 1.5
+USABLE_SHARE_OF_THE_TIME_LEFT = 0.8
+"""The speed that workers report is an average, and other classes of work take their share of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,13 @@ class Limit:
 
     tokens: int
     jobs: int
+    seconds: float = math.inf
+    """The tokens again, as the time that they take at the speed that workers report."""
+
+    def tokens_at(self, tokens_per_second: float, seconds_left: float) -> float:
+        """Tokens that may wait, so that who comes last is served before its own deadline."""
+        usable_seconds = min(self.seconds, USABLE_SHARE_OF_THE_TIME_LEFT * seconds_left)
+        return min(self.tokens, tokens_per_second * usable_seconds) if tokens_per_second else self.tokens
 
 
 def estimated_tokens(texts: Sequence[str], tokens_per_byte: float, longest: int) -> int:
@@ -55,32 +67,48 @@ class Admission:
         self._limits = limits
         self._admit = client.register_script(ADMIT)
         self.refused_requests = 0
+        self._owed: list[tuple[str, str]] = []
 
     async def admit(self, jobs: Sequence[EmbedJob], *, lease_seconds: float, tokens_per_second: float) -> None:
         """Take a lease for every job (all of one class) or raise `OverloadedError` with an honest Retry-After."""
         limit = self._limits[jobs[0].priority]
+        most_tokens = limit.tokens_at(tokens_per_second, lease_seconds)
         key = leases_key(jobs[0].namespace, jobs[0].priority)
         leases = [job.lease for job in jobs]
         try:
-            admitted, waiting_tokens = await self._admit(
-                keys=[key], args=[limit.tokens, limit.jobs, lease_seconds + GRACE_SECONDS, *leases]
+            admitted, waiting, wanted, held = await self._admit(
+                keys=[key], args=[most_tokens, limit.jobs, lease_seconds + GRACE_SECONDS, *leases]
             )
-        except AWAY as error:
-            raise NotReadyError("Redis cannot be reached: try again in a few seconds.") from error
+        except RedisError as error:
+            raise redis_away(error) from error
         if not admitted:
             self.refused_requests += 1
-            raise _overloaded(int(waiting_tokens), tokens_per_second)
+            too_many_tokens = min(waiting, waiting + wanted - most_tokens)  # an empty queue admits anything
+            too_many_jobs = (held + len(jobs) - limit.jobs) * waiting / held
+            raise overloaded(max(too_many_tokens, too_many_jobs), tokens_per_second)
 
     async def release(self, jobs: Sequence[EmbedJob]) -> None:
-        """Give leases back: nobody waits for these jobs any more.  Redis being away leaves them to expire."""
-        try:
-            for job in jobs:
-                await self._client.zrem(leases_key(job.namespace, job.priority), job.lease)
-        except AWAY:
+        """Give leases back: nobody waits for these jobs any more.  While Redis is away they are remembered."""
+        self._owed += [(leases_key(job.namespace, job.priority), job.lease) for job in jobs]
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Give back what could not be given back before: a lease that stays keeps others out until it expires."""
+        owed, self._owed = self._owed, []
+        if not owed:
             return
+        pipeline = self._client.pipeline(transaction=False)
+        for key, lease in owed:
+            pipeline.zrem(key, lease)
+        try:
+            await pipeline.execute()
+        except RedisError:
+            self._owed = (owed + self._owed)[-MOST_OWED_LEASES:]
 
 
-def _overloaded(waiting_tokens: int, tokens_per_second: float) -> OverloadedError:
-    seconds = waiting_tokens / tokens_per_second if tokens_per_second else LONGEST_RETRY_AFTER_SECONDS
-    retry_after = min(LONGEST_RETRY_AFTER_SECONDS, max(1, math.ceil(seconds)))
+def overloaded(tokens: float, tokens_per_second: float) -> OverloadedError:
+    """A refusal until `tokens` have been worked off; spread, so that who is refused together does not return so."""
+    seconds = tokens / tokens_per_second if tokens_per_second else LONGEST_RETRY_AFTER_SECONDS
+    spread = seconds * random.uniform(1.0, LARGEST_SPREAD)
+    retry_after = min(LONGEST_RETRY_AFTER_SECONDS, max(1, math.ceil(spread)))
     return OverloadedError(f"The embedding queue is full: try again in {retry_after} seconds.", retry_after)

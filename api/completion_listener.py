@@ -62,7 +62,8 @@ class CompletionListener:
                 log.debug("sweep put off: %s", error)
 
     async def sweep_once(self) -> None:
-        """Re-check jobs older than a second; publish those again that are nowhere."""
+        """Re-check jobs older than a second; publish those again that are nowhere; give back the leases still owed."""
+        await self.embeddings.admission.settle()
         now = time.monotonic()
         suspects = []
         for awaited in list(self.embeddings.awaited.values()):
@@ -95,7 +96,7 @@ class CompletionListener:
             else:
                 awaited.suspected_lost = False
                 self.reenqueued_jobs += 1
-                log.warning("job %s was lost on its way: enqueued again", job_id)
+                log.warning("job %s is on no queue and with no live worker: enqueued again", job_id)
                 await self.embeddings.publish_again(awaited)
 
     async def _queued_jobs(self, queues: Iterable[str]) -> set[str]:

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
+import math
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from api.admission import Admission, estimated_tokens
+from api.cancellation import cancel_and_wait
 from api.job_publisher import JobPublisher
 from api.vector_cache import VectorCache
 from api.worker_directory import WorkerDirectory
@@ -38,6 +40,8 @@ class EmbeddingOrder:
     deadline: float
     request_id: str = ""
     cache_ttl_seconds: int = 0
+    partial_at: float = math.inf
+    """From then on (epoch seconds) what is there is enough, once all states are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,9 @@ class Embedded:
     """Vectors of the texts asked for, and what it took to get them."""
 
     vectors: list[Vector]
-    """One float32 array of shape (texts, dimension) a group, in the order asked."""
+    """One float32 array of shape (texts, dimension) a group, in the order asked; without the texts left out."""
+    left_out: list[set[int]]
+    """Positions of the texts of each group that were not embedded in time; empty unless a partial result was asked."""
     cached_texts: int
     embedded_texts: int
     enqueued_jobs: int
@@ -60,6 +66,8 @@ class AwaitedJob:
     published_at: float
     deadline: float
     waiters: int = 0
+    finished: bool = False
+    """Its worker has said so, and has released its lease."""
     suspected_lost: bool = False
 
     def outstanding(self) -> list[str]:
@@ -78,6 +86,7 @@ class EmbeddingClient:
     reply_channel: str
     awaited: dict[str, AwaitedJob] = field(default_factory=dict)
     _job_of_key: dict[str, AwaitedJob] = field(default_factory=dict)
+    _lingering: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def embed(self, groups: Sequence[TextGroup], order: EmbeddingOrder) -> Embedded:
         """Vectors of the texts of every group, by one look-up.
@@ -92,8 +101,11 @@ class EmbeddingClient:
         cached = len(found)
         missing = {key for key in wanted if key not in found}
         created = await self._await_missing(missing, self._texts_by_key(groups, keys), order, found) if missing else 0
-        vectors = [_stack([found[key].vector for key in group_keys], codec.dimension) for group_keys in keys]
-        return Embedded(vectors, cached, len(missing), created)
+        vectors = [
+            _stack([found[key].vector for key in group_keys if key in found], codec.dimension) for group_keys in keys
+        ]
+        left_out = [{place for place, key in enumerate(group_keys) if key not in found} for group_keys in keys]
+        return Embedded(vectors, left_out, cached, len(found) - cached, created)
 
     @staticmethod
     def _texts_by_key(
@@ -121,11 +133,18 @@ class EmbeddingClient:
         for awaited in jobs:
             awaited.waiters += 1
             awaited.deadline = max(awaited.deadline, order.deadline)
+        needed = {key for priority, group in texts if priority is Priority.STATE for key in group}
+        partial = False
         try:
             await self._enqueue(created, order)
-            found.update(await self._results(futures, order.deadline))
+            results = await self._results(futures, needed, order)
+            found.update(results)
+            partial = len(results) < len(futures)
         finally:
-            await self._leave(jobs)
+            if partial:
+                self._linger(jobs, futures, order.deadline)
+            else:
+                await self._leave(jobs)
         return len(created)
 
     def _claim(self, texts: Mapping[str, str], priority: Priority, order: EmbeddingOrder) -> list[AwaitedJob]:
@@ -176,28 +195,49 @@ class EmbeddingClient:
             raise
 
     async def _results(
-        self, futures: Mapping[str, asyncio.Future[CachedVector]], deadline: float
+        self, futures: Mapping[str, asyncio.Future[CachedVector]], needed: Collection[str], order: EmbeddingOrder
     ) -> dict[str, CachedVector]:
-        await asyncio.wait(futures.values(), timeout=max(0.0, deadline - time.time()))
-        failures = [future.exception() for future in futures.values() if future.done()]
-        for failure in failures:
-            if failure is not None:
+        """Wait for all results, from `partial_at` on for the needed ones alone, until the deadline."""
+        await _wait(futures.values(), min(order.deadline, order.partial_at))
+        if order.partial_at < order.deadline:
+            await _wait([future for key, future in futures.items() if key in needed], order.deadline)
+        for future in futures.values():
+            if future.done() and (failure := future.exception()) is not None:
                 raise failure
-        late = sum(not future.done() for future in futures.values())
-        if late:
+        late = {key for key, future in futures.items() if not future.done()}
+        if late and (time.time() < order.partial_at or not late.isdisjoint(needed)):
             raise DeadlineExceededError(
-                f"{late} of {len(futures)} texts were not embedded in time; the others are cached: try again."
+                f"{len(late)} of {len(futures)} texts were not embedded in time; the others are cached: try again."
             )
-        return {key: future.result() for key, future in futures.items()}
+        return {key: future.result() for key, future in futures.items() if future.done()}
+
+    def _linger(
+        self, jobs: Sequence[AwaitedJob], futures: Mapping[str, asyncio.Future[CachedVector]], deadline: float
+    ) -> None:
+        """Keep what was not waited for wanted, to its deadline: the next request then finds it."""
+
+        async def linger() -> None:
+            try:
+                await _wait(futures.values(), deadline)
+            finally:
+                await self._leave(jobs)
+
+        task = asyncio.create_task(linger(), name="linger")
+        self._lingering.add(task)
+        task.add_done_callback(self._lingering.discard)
+
+    async def close(self) -> None:
+        """Wait for nothing any longer."""
+        await cancel_and_wait(self._lingering)
 
     async def _leave(self, jobs: Iterable[AwaitedJob]) -> None:
-        """Stop waiting; jobs that nobody else awaits are forgotten and their leases released."""
+        """Stop waiting; jobs that nobody else awaits are forgotten and their leases released, however they ended."""
         abandoned = []
         for awaited in jobs:
             awaited.waiters -= 1
             if awaited.waiters == 0:
                 self._forget(awaited)
-                if awaited.outstanding():
+                if not awaited.finished:
                     abandoned.append(awaited.job)
         if abandoned:
             await asyncio.shield(self.admission.release(abandoned))
@@ -221,6 +261,7 @@ class EmbeddingClient:
         awaited = self.awaited.get(done.job_id)
         if awaited is None:
             return
+        awaited.finished = True
         for failed in done.failed:
             future = awaited.futures.get(failed.key)
             if future is not None and not future.done():
@@ -240,6 +281,12 @@ class EmbeddingClient:
         texts = [text for text in awaited.job.texts if text_key(text) in left]
         awaited.published_at = time.monotonic()
         await self.publisher.publish([replace(awaited.job, texts=texts, deadline=awaited.deadline, lease="")])
+
+
+async def _wait(futures: Collection[asyncio.Future[CachedVector]], until: float) -> None:
+    """Until all are done or the time (epoch seconds) has come."""
+    if futures:
+        await asyncio.wait(futures, timeout=max(0.0, until - time.time()))
 
 
 def _stack(vectors: Sequence[Vector], dimension: int) -> Vector:

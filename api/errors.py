@@ -18,6 +18,7 @@ from shared.errors import (
     OverloadedError,
     PayloadTooLargeError,
     PremiseServerError,
+    SlowRequestError,
 )
 
 RETRY_SOON_SECONDS = 5
@@ -26,6 +27,7 @@ CLIENT_LEFT = 499
 STATUS_OF_ERROR: dict[type[PremiseServerError], int] = {
     RequestValidationFailed: 422,
     InvalidRequestError: 422,
+    SlowRequestError: 408,
     PayloadTooLargeError: 413,
     OverloadedError: 429,
     NotReadyError: 503,
@@ -33,6 +35,7 @@ STATUS_OF_ERROR: dict[type[PremiseServerError], int] = {
 }
 
 MEANING_OF_STATUS = {
+    408: "the body did not arrive in time",
     413: "the body is larger than the server reads",
     422: "the request cannot be used; `errors` says where",
     429: "the queue is full; Retry-After says when to come back",
@@ -77,7 +80,7 @@ async def _answer_named_error(_request: Request, error: Exception) -> Response:
     body: dict[str, Any] = {"detail": str(error)}
     if isinstance(error, RequestValidationFailed):
         body["errors"] = error.errors
-    return json_response(body, status_of(error), _retry_headers(error))
+    return json_response(body, status_of(error), _error_headers(error))
 
 
 async def _answer_http_exception(_request: Request, error: Exception) -> Response:
@@ -96,7 +99,9 @@ async def _answer_unexpected(_request: Request, error: Exception) -> Response:
     return json_response({"detail": "The server failed on this request; its log says why."}, 500)
 
 
-def _retry_headers(error: PremiseServerError) -> dict[str, str]:
+def _error_headers(error: PremiseServerError) -> dict[str, str]:
+    if isinstance(error, (PayloadTooLargeError, SlowRequestError)):
+        return {"Connection": "close"}  # what is left of the body is not read
     if isinstance(error, OverloadedError):
         return {"Retry-After": str(error.retry_after_seconds)}
     return {"Retry-After": str(RETRY_SOON_SECONDS)} if isinstance(error, NotReadyError) else {}

@@ -10,8 +10,9 @@ import faiss
 import uvicorn
 from fastapi import FastAPI
 
+from api.body_intake import BodyIntake, BodyRoom
 from api.errors import install_error_handlers
-from api.request_log import BodyLimit, RequestLog
+from api.request_log import RequestLog
 from api.routes import lean, operations
 from api.service import running_service
 from shared.errors import PremiseServerError
@@ -26,10 +27,12 @@ log = logging.getLogger("api")
 def create_app(settings: Settings) -> FastAPI:
     """The application for these settings; nothing connects before its lifespan starts."""
 
+    room = BodyRoom(settings.max_bodies_bytes, settings.max_large_bodies)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         faiss.omp_set_num_threads(1)  # one query is one thread; requests run side by side
-        async with running_service(settings) as service:
+        async with running_service(settings, room) as service:
             app.state.service = service
             yield
 
@@ -43,7 +46,12 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     install_error_handlers(app)
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyIntake,
+        room=room,
+        max_body_bytes=settings.max_body_bytes,
+        timeout_seconds=settings.retrieve_timeout_seconds,
+    )
     app.add_middleware(RequestLog)
     app.include_router(lean.router)
     app.include_router(operations.router)

@@ -1,4 +1,4 @@
-"""Pure ASGI middleware: request ids, one log line a request, the body limit.
+"""Pure ASGI middleware: request ids and one log line a request.
 
 `BaseHTTPMiddleware` is not used anywhere: it hides a client's disconnect from the route.
 """
@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import json_response
 from api.retrieval import StageTimes
-from shared.errors import PayloadTooLargeError
 
 ACCEPTABLE_REQUEST_ID = re.compile(r"[\w.:+/=-]{1,128}", re.ASCII)
 
@@ -83,41 +81,3 @@ class _Entry:
                 "request_id": self.request_id,
             },
         )
-
-
-class BodyLimit:
-    """Answers 413 as soon as a body is, or says it will be, larger than the limit."""
-
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
-        self._app = app
-        self._max_body_bytes = max_body_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._max_body_bytes:
-            response = json_response({"detail": too_large(self._max_body_bytes)}, 413, {"Connection": "close"})
-            await response(scope, receive, send)
-            return
-        await self._app(scope, self._counting(receive), send)
-
-    def _counting(self, receive: Receive) -> Receive:
-        received_bytes = 0
-
-        async def receive_counting() -> Message:
-            nonlocal received_bytes
-            message = await receive()
-            received_bytes += len(message.get("body", b""))
-            if received_bytes > self._max_body_bytes:
-                raise PayloadTooLargeError(too_large(self._max_body_bytes))
-            return message
-
-        return receive_counting
-
-
-def too_large(max_body_bytes: int) -> str:
-    """What a caller with too large a body is told."""
-    return f"The body is larger than {max_body_bytes} bytes: send fewer or shorter premises."

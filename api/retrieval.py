@@ -1,6 +1,7 @@
 """The recipe of a retrieval: who may see which premise, embed, search, score the new ones, merge."""
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,11 +27,19 @@ class RequestLimits:
     max_new_premises: int
     max_states: int
     timeout_seconds: float
+    partial_after_seconds: float = math.inf
+    """From then on new premises that are not embedded yet are left out."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "RequestLimits":
         """The limits that the operator set."""
-        return cls(settings.max_k, settings.max_new_premises, settings.max_states, settings.retrieve_timeout_seconds)
+        return cls(
+            max_k=settings.max_k,
+            max_new_premises=settings.max_new_premises,
+            max_states=settings.max_states,
+            timeout_seconds=settings.retrieve_timeout_seconds,
+            partial_after_seconds=settings.partial_after_seconds if settings.partial_results else math.inf,
+        )
 
 
 @dataclass
@@ -39,6 +48,8 @@ class StageTimes:
 
     seconds: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    partial: tuple[int, int] | None = None
+    """Of a partial answer: new premises that took part, and new premises asked for."""
 
     def note(self, stage: str, started: float) -> None:
         """Add the time since `started` (time.perf_counter) to a stage."""
@@ -68,6 +79,8 @@ class Retriever:
             return [[] for _ in states]
         new_premises = (request.new_premises or [])[: self.limits.max_new_premises]
         embedded = await self._embed(states, new_premises, request_id, stages)
+        if left_out := embedded.left_out[1]:  # the indexed premise of such a name stands in for it
+            new_premises = [premise for place, premise in enumerate(new_premises) if place not in left_out]
         # One trip to a thread for both: handing work over and back costs more than a remembered selection.
         return await asyncio.get_running_loop().run_in_executor(
             self.threads, self._select_and_rank, request, new_premises, embedded, stages
@@ -101,7 +114,10 @@ class Retriever:
             TextGroup(states, Priority.STATE),
             TextGroup([premise.decl for premise in new_premises], Priority.BULK),
         ]
-        order = EmbeddingOrder(time.time() + self.limits.timeout_seconds, request_id)
+        now = time.time()
+        order = EmbeddingOrder(
+            now + self.limits.timeout_seconds, request_id, partial_at=now + self.limits.partial_after_seconds
+        )
         try:
             embedded = await self.embeddings.embed(groups, order)
         except TextRejectedError as error:
@@ -110,6 +126,9 @@ class Retriever:
         stages.counts.update(
             cached=embedded.cached_texts, embedded=embedded.embedded_texts, enqueued_jobs=embedded.enqueued_jobs
         )
+        if left_out := len(embedded.left_out[1]):
+            stages.partial = (len(new_premises) - left_out, len(new_premises))
+            stages.counts["left_out"] = left_out
         return embedded
 
     def _rank(

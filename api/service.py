@@ -15,6 +15,7 @@ import redis.asyncio
 
 from api.accessibility import Accessibility
 from api.admission import Admission, Limit
+from api.body_intake import BodyRoom
 from api.cancellation import cancel_and_wait
 from api.completion_listener import CompletionListener
 from api.corpus_claim import CorpusClaim
@@ -62,6 +63,7 @@ class Service:
     settings: Settings
     side: EmbeddingSide
     threads: ThreadPoolExecutor
+    room: BodyRoom
     metrics: Metrics = field(default_factory=Metrics)
     retriever: Retriever | None = None
     claim: CorpusClaim | None = None
@@ -96,6 +98,10 @@ class Service:
         except PremiseServerError as error:
             self.corpus_problem = str(error)
             log.error("the corpus cannot be served: %s", error)
+            return
+        except Exception:
+            self.corpus_problem = "The corpus cannot be served; this process's log says why."
+            log.exception("the corpus cannot be served")
             return
         self.claim = CorpusClaim(self.side.client, self.require_retriever().snapshot.manifest.corpus_digest)
         await self.claim.keep()
@@ -164,8 +170,10 @@ def make_embedding_side(settings: Settings) -> EmbeddingSide:
 def admission_limits(settings: Settings) -> dict[Priority, Limit]:
     """Bulk may fill at most half of a worker's slots, so that a state always finds one."""
     return {
-        Priority.STATE: Limit(settings.max_queued_state_tokens, MOST_STATE_JOBS),
-        Priority.BULK: Limit(settings.max_queued_bulk_tokens, max(8, settings.worker_concurrency // 2)),
+        Priority.STATE: Limit(settings.max_queued_state_tokens, MOST_STATE_JOBS, settings.max_queued_state_seconds),
+        Priority.BULK: Limit(
+            settings.max_queued_bulk_tokens, max(8, settings.worker_concurrency // 2), settings.max_queued_bulk_seconds
+        ),
         Priority.CORPUS: Limit(settings.max_queued_bulk_tokens, MOST_CORPUS_JOBS),
     }
 
@@ -199,16 +207,17 @@ async def running_embedding_side(settings: Settings) -> AsyncIterator[EmbeddingS
         yield side
     finally:
         await cancel_and_wait(tasks)
+        await side.embeddings.close()
         side.publisher.close()
         await side.client.aclose()
 
 
 @asynccontextmanager
-async def running_service(settings: Settings) -> AsyncIterator[Service]:
+async def running_service(settings: Settings, room: BodyRoom) -> AsyncIterator[Service]:
     """The whole API process's parts; the corpus loads in the background."""
     threads = ThreadPoolExecutor(WAITING_SEARCHES + available_cores(), thread_name_prefix="search")
     async with running_embedding_side(settings) as side:
-        service = Service(settings, side, threads)
+        service = Service(settings, side, threads, room)
         loading = asyncio.create_task(service.load_corpus(), name="load corpus")
         try:
             yield service

@@ -6,8 +6,7 @@ import redis.asyncio
 from cachetools import LRUCache
 
 from shared.embedding_cache import CachedVector, VectorCodec
-from shared.errors import NotReadyError
-from shared.redis_client import AWAY
+from shared.redis_client import RedisError, redis_away
 
 IN_PROCESS_BYTES = 64 * 1024 * 1024
 
@@ -36,8 +35,8 @@ class VectorCache:
             return {}
         try:
             values: Iterable[object] = await self._client.mget([codec.redis_key(key) for key in keys])
-        except AWAY as error:
-            raise NotReadyError("Redis cannot be reached: try again in a few seconds.") from error
+        except RedisError as error:
+            raise redis_away(error) from error
         found = codec.decode_many(keys, values)
         for key, entry in found.items():
             if entry.vector.nbytes <= self._recent.maxsize:

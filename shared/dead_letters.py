@@ -113,4 +113,3 @@ def drop_letters(client: redis.Redis, letter_ids: Iterable[str]) -> int:
     pipeline.hdel(LETTERS_KEY, *ids)
     pipeline.zrem(TIMES_KEY, *ids)
     return int(pipeline.execute()[0])
-

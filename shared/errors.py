@@ -48,6 +48,10 @@ class PayloadTooLargeError(PremiseServerError):
     """The request's body is larger than the server reads."""
 
 
+class SlowRequestError(PremiseServerError):
+    """The request's body did not arrive in the time that it may take."""
+
+
 class TextRejectedError(PremiseServerError):
     """The model cannot embed one of the request's texts; `key` is the text's cache key."""
 

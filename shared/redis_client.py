@@ -6,6 +6,8 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError
 from redis.retry import Retry
 
+from shared.errors import NotReadyError
+
 RedisError = redis.RedisError
 
 AWAY = (redis.ConnectionError, redis.TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError)
@@ -25,6 +27,13 @@ HASTY_TIMEOUT_SECONDS = 0.5
 MOST_CONNECTIONS = 64
 LONGEST_PAUSE_SECONDS = 2.0
 PAUSES_IN_TWO_MINUTES = 65
+
+
+def redis_away(error: redis.RedisError) -> NotReadyError:
+    """What a caller is told when Redis cannot be used now: not there, loading, full, busy or a replica."""
+    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+        return NotReadyError("Redis cannot be reached: try again in a few seconds.")
+    return NotReadyError(f"Redis cannot be used at the moment ({type(error).__name__}): try again in a few seconds.")
 
 
 def priority_list(queue: str, priority: int) -> str:

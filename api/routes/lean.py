@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from api.body_intake import LARGE_BODY_BYTES
 from api.conditional_response import CONDITIONAL_PARAMETERS, CONDITIONAL_RESPONSES, conditional_response
 from api.dependencies import CurrentRetriever, CurrentService, RequestId, Stages
 from api.disconnect import unless_disconnected
@@ -14,7 +15,8 @@ from api.schemas import RankedPremiseSchema, RetrieveRequest, parse_retrieve_req
 router = APIRouter(tags=["Lean"])
 
 MAX_STATES_IN_DOCUMENT = 64
-PARSED_INLINE_BYTES = 128 * 1024
+PARTIAL_HEADER = "X-Partial-Results"
+"""New premises that took part / new premises of the request; only where some did not (PARTIAL_RESULTS)."""
 
 RETRIEVE_BODY = {
     "requestBody": {
@@ -35,19 +37,24 @@ Ranking = list[RankedPremiseSchema]
     "/retrieve",
     openapi_extra=RETRIEVE_BODY,
     response_model=Ranking | list[Ranking],
-    responses=documented_errors(413, 422, 429, 503, 504),
+    responses=documented_errors(408, 413, 422, 429, 503, 504),
 )
-async def retrieve(request: Request, retriever: CurrentRetriever, request_id: RequestId, stages: Stages) -> Response:
+async def retrieve(
+    request: Request, service: CurrentService, retriever: CurrentRetriever, request_id: RequestId, stages: Stages
+) -> Response:
     """The premises that help at a goal state, best first, at most `k`."""
-    query = await _read(await request.body(), retriever.limits.max_states)
+    body = await request.body()
+    with service.room.reading(body):
+        query = await _read(body, retriever.limits.max_states)
     rankings = await unless_disconnected(request, retriever.retrieve(query, request_id=request_id, stages=stages))
     answers = [[premise.as_json() for premise in ranking] for ranking in rankings]
-    return json_response(answers if query.many_states else answers[0])
+    headers = {PARTIAL_HEADER: "{}/{}".format(*stages.partial)} if stages.partial else None
+    return json_response(answers if query.many_states else answers[0], headers=headers)
 
 
 async def _read(body: bytes, max_states: int) -> RetrieveRequest:
     """Parse in a thread what would hold up the other requests for longer than the thread costs."""
-    if len(body) < PARSED_INLINE_BYTES:
+    if len(body) < LARGE_BODY_BYTES:
         return parse_retrieve_request(body, max_states=max_states)
     return await run_in_threadpool(parse_retrieve_request, body, max_states=max_states)
 
