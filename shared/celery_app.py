@@ -17,6 +17,7 @@ def celery_configuration(settings: Settings) -> dict[str, Any]:
     """Celery's configuration; why each option is what it is stands in docs/architecture.md."""
     return {
         "broker_url": settings.redis_url,
+        "broker_transport": "shared.redis_transport:Transport",
         "broker_transport_options": broker_transport_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from shared.redis_client import RedisError
 from shared.settings import Settings
 
 STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -42,9 +43,22 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(entry, default=str).decode()
 
 
+class ExpectedFailures(logging.Filter):
+    """Leaves out the traceback of what the queue's libraries say when Redis is away: it is a page long each time."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the record, with the kind of error in place of the traceback."""
+        error = record.exc_info[1] if record.exc_info else None
+        if record.name.partition(".")[0] in {"kombu", "celery"} and isinstance(error, (RedisError, OSError)):
+            record.msg, record.args = f"{record.getMessage().splitlines()[0]} ({type(error).__name__})", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
 def set_up_logging(settings: Settings) -> None:
     """Send every logger of the process to standard error in the chosen format."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(ExpectedFailures())
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else ReadableFormatter())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

@@ -105,6 +105,7 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     turns = BrokerTurns(prompt_redis(settings.redis_url), encoder.namespace, ageing_seconds(settings))
     turns.start()
     exit_code = run_celery(settings, encoder, runner)
+    close_soon(queue, settings.worker_stop_seconds)  # Celery may have ended by itself, with jobs in its threads
     turns.stop()
     heartbeat.stop()
     return exit_code
