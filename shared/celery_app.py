@@ -8,6 +8,7 @@ from typing import Any
 from celery import Celery
 
 from shared.messages import EMBED_TASK, EmbedJob
+from shared.redis_transport import use_this_transport
 from shared.settings import Settings, load_settings
 
 PRIORITY_STEPS = [0, 3, 6, 9]
@@ -15,9 +16,9 @@ PRIORITY_STEPS = [0, 3, 6, 9]
 
 def celery_configuration(settings: Settings) -> dict[str, Any]:
     """Celery's configuration; why each option is what it is stands in docs/architecture.md."""
+    use_this_transport()
     return {
         "broker_url": settings.redis_url,
-        "broker_transport": "shared.redis_transport:Transport",
         "broker_transport_options": broker_transport_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,

@@ -8,6 +8,7 @@ it is what everybody expects: the messages come back after the visibility timeou
 from typing import Any
 
 import redis
+from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 
 
@@ -25,3 +26,9 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc] # as above
     """The transport of every Celery connection of this program."""
 
     Channel = Channel
+
+
+def use_this_transport() -> None:
+    """Let `redis://` mean this transport.  (Naming it in the configuration would put its name into every address.)"""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"

@@ -1,0 +1,57 @@
+"""What the fault tests have seen, for the table in docs/reliability.md."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
+BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->"
+COLUMNS = ("fault", "tried", "requests in flight", "lost", "wrong", "slowest recovery")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault as it was tried."""
+
+    name: str
+    tried: int
+    in_flight: int
+    lost: int
+    """Requests that heard nothing, or a success that was none, and jobs that vanished."""
+    wrong: int
+    slowest_recovery_seconds: float
+
+    def row(self) -> str:
+        """A line of the table."""
+        cells = (self.name, self.tried, self.in_flight, self.lost, self.wrong, f"{self.slowest_recovery_seconds:.1f} s")
+        return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def table(faults: Sequence[Fault]) -> str:
+    """The table in Markdown; a fault that was reported several times has one line."""
+    merged: dict[str, Fault] = {}
+    for fault in faults:
+        merged[fault.name] = _merge(merged[fault.name], fault) if fault.name in merged else fault
+    header = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    return "\n".join([*header, *(fault.row() for fault in merged.values())]) + "\n"
+
+
+def write_table(faults: Sequence[Fault], document: Path = DOCUMENT) -> None:
+    """Replace the table of the document."""
+    text = document.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"{document} has no place for the table: it wants the lines {BEGIN!r} and {END!r}")
+    document.write_text(f"{before}{BEGIN}{table(faults)}{END}{after}")
+
+
+def _merge(first: Fault, second: Fault) -> Fault:
+    return Fault(
+        first.name,
+        first.tried + second.tried,
+        first.in_flight + second.in_flight,
+        first.lost + second.lost,
+        first.wrong + second.wrong,
+        max(first.slowest_recovery_seconds, second.slowest_recovery_seconds),
+    )

@@ -1,0 +1,134 @@
+"""Redis is killed or frozen while clients ask."""
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.conftest import Deploy, Extent
+from tests.acceptance.deployment import Deployment, Replica
+from tests.acceptance.fault_report import Fault
+from tests.acceptance.load import Background, Body, Heard, Steady, body_of, post, texts
+from tests.embedding_fakes import wait_until
+
+CLIENTS = 12
+SLOWEST_REFUSAL_SECONDS = 12.0
+"""A connection that went dead is given up after 5 s, once for the look-up and once on the way to the queue."""
+
+
+def fresh_requests(replicas: Sequence[Replica], label: str) -> Any:  # noqa: ANN401 - a closure
+    """Requests of which every state and every premise is new; clients are spread over the replicas."""
+
+    def make(client: int, number: int) -> tuple[str, Body]:
+        name = f"{label} {client} {number}"
+        return replicas[client % len(replicas)].url, body_of(f"⊢ {name}", texts(name, 40))
+
+    return make
+
+
+def judge(heard: Sequence[Heard]) -> None:
+    """Every answer is right or says in time why there is none."""
+    wrong = [(each.status, each.answer) for each in heard if each.wrong]
+    assert not wrong, wrong[:3]
+    refused = [each for each in heard if each.status == 503]
+    assert all(each.retry_after > 0 for each in refused)
+    assert max((each.seconds for each in refused), default=0.0) < SLOWEST_REFUSAL_SECONDS
+
+
+def recovered(replica: Replica, label: str) -> float:
+    """Seconds until a request with new texts is answered rightly again."""
+    started = time.monotonic()
+    attempts = 0
+    while True:
+        attempts += 1
+        heard = post(replica.url, body_of(f"⊢ {label} {attempts}", texts(f"{label} {attempts}", 10)), 60)
+        if heard.status == 200 and not heard.wrong:
+            return time.monotonic() - started
+        assert time.monotonic() - started < 60, heard
+
+
+def wait_for_more(load: Steady) -> None:
+    """Until each client has heard about two answers more."""
+    answered = len(load.heard)
+    wait_until(lambda: len(load.heard) > answered + 2 * CLIENTS, 30)
+
+
+def settle(deployment: Deployment) -> None:
+    wait_until(deployment.is_idle, 40)
+    assert deployment.backlog()["dead_letters"] == 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("away_seconds", [2, 10])
+def test_a_killed_redis_costs_no_answer_and_no_job(
+    deploy: Deploy, background: Background, faults: list[Fault], extent: Extent, away_seconds: int
+) -> None:
+    tries = extent.choose(1, 2)
+    with deploy(FAKE_WORKER_TOKENS_PER_SECOND="100000") as deployment:
+        deployment.start_worker()
+        replicas = [deployment.start_replica() for _ in range(2)]
+        slowest, in_flight = 0.0, 0
+        load = background.steady(CLIENTS, fresh_requests(replicas, f"away {away_seconds}"))
+        for _ in range(tries):
+            wait_for_more(load)
+            in_flight += load.in_flight
+            deployment.kill_redis()
+            gone = time.monotonic()
+            for replica in replicas:
+                assert httpx.get(f"{replica.url}/health/live", timeout=2).status_code == 200
+            threading.Event().wait(away_seconds)  # the fault itself
+            deployment.start_redis()
+            slowest = max(slowest, *(recovered(replica, f"after {gone}") for replica in replicas))
+        heard = load.stop()
+        judge(heard)
+        settle(deployment)
+        faults.append(Fault(f"Redis killed for {away_seconds} s, AOF", tries, in_flight, 0, 0, slowest))
+        assert deployment.logs("worker").count("ready.") == 1, "the worker had to be started again"
+
+
+@pytest.mark.timeout(300)
+def test_without_aof_the_cache_is_gone_and_fills_again_and_nothing_hangs(
+    deploy: Deploy, background: Background, faults: list[Fault]
+) -> None:
+    with deploy(append_only=False, FAKE_WORKER_TOKENS_PER_SECOND="100000") as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        known = body_of("⊢ known", texts("known", 50))
+        assert post(replica.url, known).status == 200
+        load = background.steady(CLIENTS, fresh_requests([replica], "no aof"))
+        wait_for_more(load)
+        in_flight = load.in_flight
+        deployment.kill_redis()
+        deployment.start_redis()
+        slowest = recovered(replica, "after")
+        heard = load.stop()
+        judge(heard)
+        settle(deployment)
+        again = post(deployment.start_replica().url, known)
+        assert (again.status, again.wrong) == (200, False)
+        faults.append(Fault("Redis killed, no AOF", 1, in_flight, 0, 0, slowest))
+
+
+@pytest.mark.timeout(300)
+def test_a_frozen_redis_blocks_no_event_loop(deploy: Deploy, background: Background, faults: list[Fault]) -> None:
+    with deploy(FAKE_WORKER_TOKENS_PER_SECOND="100000") as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        load = background.steady(CLIENTS, fresh_requests([replica], "frozen"))
+        wait_for_more(load)
+        in_flight = load.in_flight
+        with deployment.frozen_redis():
+            frozen = time.monotonic()
+            while time.monotonic() - frozen < 10:
+                asked = time.monotonic()
+                assert httpx.get(f"{replica.url}/health/live", timeout=2).status_code == 200
+                assert time.monotonic() - asked < 1
+        slowest = recovered(replica, "thawed")
+        heard = load.stop()
+        judge(heard)
+        settle(deployment)
+        faults.append(Fault("Redis frozen for 10 s", 1, in_flight, 0, 0, slowest))
+        assert deployment.logs("worker").count("ready.") == 1, "the worker had to be started again"

@@ -1,0 +1,56 @@
+"""One of two API processes is killed while it serves."""
+
+import signal
+import time
+
+from shared.messages import Priority
+from tests.acceptance.conftest import Deploy
+from tests.acceptance.fault_report import Fault
+from tests.acceptance.load import Background, body_of, post, texts
+from tests.embedding_fakes import wait_until
+
+DEADLINE_SECONDS = 6
+GRACE_SECONDS = 5
+"""Leases outlive their jobs' deadline by this (api/admission.py)."""
+
+
+def test_the_other_replica_goes_on_and_what_was_enqueued_is_cached_and_the_leases_expire(
+    deploy: Deploy, background: Background, faults: list[Fault]
+) -> None:
+    limits = {"RETRIEVE_TIMEOUT_SECONDS": str(DEADLINE_SECONDS), "FAKE_WORKER_TOKENS_PER_SECOND": "20000"}
+    with deploy(**limits) as deployment:
+        deployment.start_worker()
+        killed, other = deployment.start_replica(), deployment.start_replica()
+        body = body_of("⊢ a goal", texts("cold", 1000, length=40))
+        asked = background.post(killed.url, body)
+        wait_until(lambda: len(deployment.embedded_texts()) > 1, 10)
+        killed.process.stop(signal.SIGKILL)
+        gone = time.monotonic()
+        assert asked.result(10).status == 0
+        meanwhile = post(other.url, body_of("⊢ meanwhile", texts("meanwhile", 20)))
+        assert (meanwhile.status, meanwhile.wrong) == (200, False), meanwhile.answer
+        answered = time.monotonic()
+        wait_until(lambda: len(deployment.embedded_texts()) == 1 + 1000 + 1 + 20, 20)
+        wait_until(deployment.is_idle, 20)
+        embedded = len(deployment.embedded_texts())
+        again = post(other.url, body)
+        assert (again.status, again.wrong) == (200, False), again.answer
+        assert len(deployment.embedded_texts()) == embedded, "what the killed replica had enqueued was not cached"
+        faults.append(Fault("API replica killed", 1, 1, 0, 0, answered - gone))
+
+
+def test_leases_of_a_killed_replica_expire_with_the_deadline_of_their_jobs(deploy: Deploy, background: Background) -> None:
+    limits = {"RETRIEVE_TIMEOUT_SECONDS": str(DEADLINE_SECONDS), "MAX_QUEUED_BULK_TOKENS": "2000"}
+    with deploy(**limits) as deployment:
+        deployment.gate.touch()
+        deployment.start_worker()
+        killed, other = deployment.start_replica(), deployment.start_replica()
+        background.post(killed.url, body_of("⊢ a goal", texts("held", 200, length=40)))
+        wait_until(lambda: deployment.leases(Priority.BULK) > 0, 10)
+        killed.process.stop(signal.SIGKILL)
+        gone = time.monotonic()
+        later = body_of("⊢ later", texts("later", 10))
+        assert post(other.url, later).status == 429
+        deployment.gate.unlink()
+        wait_until(lambda: post(other.url, later).status == 200, DEADLINE_SECONDS + GRACE_SECONDS + 5)
+        assert time.monotonic() - gone < DEADLINE_SECONDS + GRACE_SECONDS + 5
