@@ -66,8 +66,9 @@ class AwaitedJob:
     published_at: float
     deadline: float
     waiters: int = 0
-    finished: bool = False
-    """Its worker has said so, and has released its lease."""
+    released: bool = False
+    """Its worker has finished it, and with that released its lease."""
+    enqueued_again: bool = False
     suspected_lost: bool = False
 
     def outstanding(self) -> list[str]:
@@ -237,7 +238,7 @@ class EmbeddingClient:
             awaited.waiters -= 1
             if awaited.waiters == 0:
                 self._forget(awaited)
-                if not awaited.finished:
+                if not awaited.released:
                     abandoned.append(awaited.job)
         if abandoned:
             await asyncio.shield(self.admission.release(abandoned))
@@ -261,7 +262,7 @@ class EmbeddingClient:
         awaited = self.awaited.get(done.job_id)
         if awaited is None:
             return
-        awaited.finished = True
+        awaited.released = not awaited.enqueued_again  # what is enqueued again carries no lease
         for failed in done.failed:
             future = awaited.futures.get(failed.key)
             if future is not None and not future.done():
@@ -279,7 +280,7 @@ class EmbeddingClient:
         """Enqueue what is left of a job that the broker lost, under its old id."""
         left = set(awaited.outstanding())
         texts = [text for text in awaited.job.texts if text_key(text) in left]
-        awaited.published_at = time.monotonic()
+        awaited.published_at, awaited.enqueued_again = time.monotonic(), True
         await self.publisher.publish([replace(awaited.job, texts=texts, deadline=awaited.deadline, lease="")])
 
 

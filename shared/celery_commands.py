@@ -17,7 +17,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from shared.celery_app import PRIORITY_STEPS, send_job
-from shared.dead_letters import DeadLetter, drop_letters, read_letters
+from shared.dead_letters import DeadLetter, drop_if_unchanged, drop_letters, read_letters
 from shared.heartbeats import live_workers
 from shared.messages import EmbedJob, Priority, queue_name
 from shared.redis_client import RedisError, attempts_key, priority_list, prompt_redis
@@ -77,7 +77,7 @@ def requeue_command(context: click.Context, ids: Sequence[str], *, every: bool) 
         for letter in _chosen(client, ids, every=every):
             client.hdel(attempts_key(letter.job.namespace), *(text.key for text in letter.failed))
             send_job(app, _fresh_job(letter))
-            drop_letters(client, [letter.letter_id])  # last: a letter that is sent twice does no harm
+            drop_if_unchanged(client, letter)  # last: a letter that is sent twice does no harm
             click.echo(f"{letter.letter_id} requeued: {len(letter.job.texts)} texts")
             if letter.job.namespace not in {worker.namespace for worker in live_workers(client)}:
                 click.echo(f"No live worker serves its namespace {letter.job.namespace}: it waits for one.", err=True)
@@ -97,9 +97,10 @@ def drop_command(context: click.Context, ids: Sequence[str], *, every: bool) -> 
 
 @click.command("backlog")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--queues", "names_only", is_flag=True, help="The names of the queues alone, one a line.")
 @click.option("--wait", type=click.FloatRange(min=0), metavar="SECONDS", help="First wait until workers hold no job.")
 @click.pass_context
-def backlog(context: click.Context, *, as_json: bool, wait: float | None) -> None:
+def backlog(context: click.Context, *, as_json: bool, names_only: bool, wait: float | None) -> None:
     """Count the jobs that wait, those that workers hold, and the dead letters.
 
     With --wait it ends with 1 when jobs are still held after that time.
@@ -108,7 +109,9 @@ def backlog(context: click.Context, *, as_json: bool, wait: float | None) -> Non
         held = _wait_until_none_is_held(client, wait or 0.0)
         waiting, letters = waiting_jobs(client), len(read_letters(client))
         workers = [worker.worker_id for worker in live_workers(client)]
-    if as_json:
+    if names_only:
+        click.echo("\n".join(waiting))
+    elif as_json:
         click.echo(json.dumps({"waiting": waiting, "held": held, "dead_letters": letters, "workers": workers}))
     else:
         lines = [f"waiting in {queue}: {jobs}" for queue, jobs in waiting.items()]

@@ -48,6 +48,13 @@ for _, id in ipairs(redis.call('ZREVRANGE', KEYS[2], 0, -1)) do
 end
 """
 
+DROP_IF_UNCHANGED = """
+if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+  redis.call('ZREM', KEYS[2], ARGV[1])
+end
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -102,6 +109,11 @@ def read_letters(client: redis.Redis) -> list[DeadLetter]:
     forget_old_letters(client)
     letters = [DeadLetter.from_bytes(value) for value in client.hvals(LETTERS_KEY) if isinstance(value, bytes)]
     return sorted(letters, key=lambda letter: -letter.at)
+
+
+def drop_if_unchanged(client: redis.Redis, letter: DeadLetter) -> None:
+    """Remove a letter, unless its texts have failed again since it was read."""
+    client.eval(DROP_IF_UNCHANGED, 2, LETTERS_KEY, TIMES_KEY, letter.letter_id, letter.to_bytes())
 
 
 def drop_letters(client: redis.Redis, letter_ids: Iterable[str]) -> int:

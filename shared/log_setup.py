@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import orjson
+from celery.exceptions import Reject
 
 from shared.redis_client import RedisError
 from shared.settings import Settings
@@ -43,22 +44,27 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(entry, default=str).decode()
 
 
-class ExpectedFailures(logging.Filter):
-    """Leaves out the traceback of what the queue's libraries say when Redis is away: it is a page long each time."""
+class QueueLibraries(logging.Filter):
+    """Makes one line of what Celery and kombu say of expected events: Redis is away, or a job is handed back.
+
+    Their tracebacks are a page long each time, and Celery adds its whole context, with what it knows of arguments.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep the record, with the kind of error in place of the traceback."""
-        error = record.exc_info[1] if record.exc_info else None
-        if record.name.partition(".")[0] in {"kombu", "celery"} and isinstance(error, (RedisError, OSError)):
-            record.msg, record.args = f"{record.getMessage().splitlines()[0]} ({type(error).__name__})", ()
-            record.exc_info = record.exc_text = None
+        if record.name.partition(".")[0] in {"kombu", "celery"}:
+            vars(record).pop("data", None)
+            error = record.exc_info[1] if record.exc_info else None
+            if isinstance(error, (RedisError, OSError, Reject)):
+                record.msg, record.args = f"{record.getMessage().splitlines()[0]} ({type(error).__name__})", ()
+                record.exc_info = record.exc_text = None
         return True
 
 
 def set_up_logging(settings: Settings) -> None:
     """Send every logger of the process to standard error in the chosen format."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(ExpectedFailures())
+    handler.addFilter(QueueLibraries())
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else ReadableFormatter())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

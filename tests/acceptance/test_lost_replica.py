@@ -39,7 +39,9 @@ def test_the_other_replica_goes_on_and_what_was_enqueued_is_cached_and_the_lease
         faults.append(Fault("API replica killed", 1, 1, 0, 0, answered - gone))
 
 
-def test_leases_of_a_killed_replica_expire_with_the_deadline_of_their_jobs(deploy: Deploy, background: Background) -> None:
+def test_leases_of_a_killed_replica_expire_with_the_deadline_of_their_jobs(
+    deploy: Deploy, background: Background
+) -> None:
     limits = {"RETRIEVE_TIMEOUT_SECONDS": str(DEADLINE_SECONDS), "MAX_QUEUED_BULK_TOKENS": "2000"}
     with deploy(**limits) as deployment:
         deployment.gate.touch()

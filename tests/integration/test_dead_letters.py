@@ -12,6 +12,7 @@ from shared.dead_letters import (
     LETTERS_KEY,
     TIMES_KEY,
     DeadLetter,
+    drop_if_unchanged,
     drop_letters,
     put_letter,
     read_letters,
@@ -92,6 +93,15 @@ def test_dropped_letters_are_gone_and_counted(client: redis.Redis) -> None:
     assert drop_letters(client, []) == 0
     assert [each.job.texts for each in read_letters(client)] == [["b"]]
     assert client.zcard(TIMES_KEY) == 1
+
+
+def test_a_letter_that_was_replaced_since_it_was_read_is_kept(client: redis.Redis) -> None:
+    put(client, letter("a", job_id="first"), letter("b"))
+    read = {each.job.texts[0]: each for each in read_letters(client)}
+    put(client, letter("a", job_id="second"))
+    for each in read.values():
+        drop_if_unchanged(client, each)
+    assert [each.job.job_id for each in read_letters(client)] == ["second"]
 
 
 def test_no_letter_can_be_evicted(client: redis.Redis) -> None:

@@ -1,0 +1,115 @@
+"""Every caller hears something in time: no worker, a stuck worker, and partial answers."""
+
+import signal
+import time
+
+import httpx
+
+from tests.acceptance.conftest import Deploy
+from tests.acceptance.deployment import HEARTBEAT_TTL_SECONDS
+from tests.acceptance.fault_report import Fault
+from tests.acceptance.load import Background, body_of, is_right, post, texts
+from tests.embedding_fakes import wait_until
+
+SOON_SECONDS = 2.0
+
+
+def test_without_a_worker_a_new_request_hears_503_at_once_and_an_accepted_one_waits_to_its_deadline(
+    deploy: Deploy, background: Background, faults: list[Fault]
+) -> None:
+    deadline_seconds = 8
+    with deploy(RETRIEVE_TIMEOUT_SECONDS=str(deadline_seconds)) as deployment:
+        worker = deployment.start_worker()
+        replica = deployment.start_replica()
+        known = body_of("⊢ known", texts("known", 10))
+        assert post(replica.url, known).status == 200
+        deployment.gate.touch()
+        asked = time.monotonic()
+        accepted = background.post(replica.url, body_of("⊢ accepted", texts("accepted", 10)))
+        wait_until(lambda: any(each.held_jobs for each in deployment.workers()), 10)
+        worker.stop(signal.SIGKILL)
+        wait_until(lambda: not deployment.workers(), HEARTBEAT_TTL_SECONDS + 3)
+        wait_until(lambda: not replica.is_ready(), 3)
+        refused = post(replica.url, body_of("⊢ new", texts("new", 10)))
+        assert refused.status == 503
+        assert refused.seconds < SOON_SECONDS
+        assert refused.retry_after > 0
+        assert post(replica.url, known).status == 200, "what is cached needs no worker"
+        late = accepted.result(30)
+        assert late.status == 504
+        assert deadline_seconds - 1 < time.monotonic() - asked < deadline_seconds + 3
+        deployment.gate.unlink()
+        deployment.start_worker()
+        wait_until(deployment.is_idle, 20)
+        assert len(deployment.embedded_texts()) == 11, "work that nobody waits for any more was done"
+        faults.append(Fault("no worker at all", 1, 2, 0, 0, refused.seconds))
+
+
+def test_a_stuck_worker_costs_a_504_at_the_deadline_and_what_it_had_done_is_kept(deploy: Deploy) -> None:
+    with deploy(RETRIEVE_TIMEOUT_SECONDS="3", FAKE_WORKER_TOKENS_PER_SECOND="2000") as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        body = body_of("⊢ slow", texts("slow", 200))  # 8,000 tokens: 4 seconds
+        late = post(replica.url, body)
+        assert late.status == 504
+        assert 2.5 < late.seconds < 6
+        assert isinstance(late.answer, dict)
+        assert "try again" in late.answer["detail"]
+        wait_until(lambda: post(replica.url, body).status == 200, 20)
+        assert len(deployment.embedded_texts()) == 201, "a text was embedded twice"
+
+
+def test_a_state_that_no_premise_waits_for_is_answered_though_the_deadline_is_short_enough_for_editors(
+    deploy: Deploy,
+) -> None:
+    with deploy(RETRIEVE_TIMEOUT_SECONDS="9") as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        lean_lsp = {"state": "⊢ True", "new_premises": [], "k": 5}
+        response = httpx.post(f"{replica.url}/retrieve", json=lean_lsp, timeout=10)
+        assert (response.status_code, len(response.json())) == (200, 5)
+
+
+def test_a_partial_answer_holds_what_is_embedded_and_the_rest_goes_on_for_the_next_call(
+    deploy: Deploy, faults: list[Fault]
+) -> None:
+    settings = {"PARTIAL_RESULTS": "true", "PARTIAL_AFTER_SECONDS": "1", "FAKE_WORKER_TOKENS_PER_SECOND": "5000"}
+    with deploy(**settings) as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        body = body_of("⊢ a goal", texts("cold", 300))  # 12,000 tokens: 2.4 seconds
+        partial = post(replica.url, body)
+        assert partial.status == 200
+        took_part, asked_for = map(int, partial.headers["x-partial-results"].split("/"))
+        assert asked_for == 300
+        assert 0 < took_part < 300
+        assert 0.9 < partial.seconds < 2.2
+        assert is_right(body, partial.answer, missing=300 - took_part)
+        wait_until(lambda: len(deployment.embedded_texts()) == 301, 10)
+        whole = post(replica.url, body)
+        assert (whole.status, whole.wrong, "x-partial-results" in whole.headers) == (200, False, False)
+        assert len(deployment.embedded_texts()) == 301, "the rest was embedded twice"
+        wait_until(deployment.is_idle, 20)
+        assert replica.status()["replica"]["awaited_jobs"] == 0
+        faults.append(Fault("new premises later than PARTIAL_AFTER_SECONDS", 1, 1, 0, 0, partial.seconds))
+
+
+def test_a_partial_answer_waits_for_its_state_and_an_unembedded_premise_leaves_the_indexed_one_in_its_place(
+    deploy: Deploy,
+) -> None:
+    settings = {"PARTIAL_RESULTS": "true", "PARTIAL_AFTER_SECONDS": "0.5", "RETRIEVE_TIMEOUT_SECONDS": "20"}
+    with deploy(**settings) as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        deployment.gate.write_text("1.0")
+        body = {
+            "state": "⊢ patient",
+            "new_premises": [{"name": "Nat.add_comm", "decl": "a new spelling"}],
+            "local_premises": ["Nat.add_comm"],
+            "imported_modules": [],
+            "k": 5,
+        }
+        response = httpx.post(f"{replica.url}/retrieve", json=body, timeout=30)
+        assert response.status_code == 200
+        assert response.headers["x-partial-results"] == "0/1"
+        assert [premise["name"] for premise in response.json()] == ["Nat.add_comm"]
