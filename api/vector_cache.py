@@ -9,6 +9,8 @@ from shared.embedding_cache import CachedVector, VectorCodec
 from shared.redis_client import RedisError, redis_away
 
 IN_PROCESS_BYTES = 64 * 1024 * 1024
+ENTRY_BYTES = 600
+"""What an entry costs beside its numbers: the key, the array's header, the places in two dictionaries."""
 
 
 class VectorCache:
@@ -17,7 +19,7 @@ class VectorCache:
     def __init__(self, client: redis.asyncio.Redis, in_process_bytes: int = IN_PROCESS_BYTES) -> None:
         self._client = client
         self._recent: LRUCache[tuple[str, str], CachedVector] = LRUCache(
-            in_process_bytes, getsizeof=lambda entry: entry.vector.nbytes
+            in_process_bytes, getsizeof=lambda entry: entry.vector.nbytes + ENTRY_BYTES
         )
         self.hits = 0
         self.misses = 0
@@ -39,6 +41,6 @@ class VectorCache:
             raise redis_away(error) from error
         found = codec.decode_many(keys, values)
         for key, entry in found.items():
-            if entry.vector.nbytes <= self._recent.maxsize:
+            if entry.vector.nbytes + ENTRY_BYTES <= self._recent.maxsize:
                 self._recent[codec.namespace, key] = entry
         return found

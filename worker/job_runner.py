@@ -15,7 +15,13 @@ from worker.vector_store import VectorStore
 
 WANTED_CHECK_SECONDS = 1.0
 LONGEST_HAND_BACK_MARGIN_SECONDS = 15.0
-FIRST_GUESS_TOKENS_PER_BYTE = 0.4
+TYPICAL_TEXT = (
+    "theorem Finset.sum_le_sum {ι : Type u_1} {N : Type u_5} [inst : AddCommMonoid N] [inst_1 : PartialOrder N] "
+    "[inst_2 : IsOrderedAddMonoid N] {f g : ι → N} {s : Finset ι} (h : ∀ i, Membership.mem s i → LE.le (f i) (g i)) : "
+    "LE.le (s.sum fun i => f i) (s.sum fun i => g i)"
+)
+"""Tells how many tokens a byte is, roughly, before the first job has come."""
+
 WEIGHT_OF_THE_NEWEST = 0.05
 
 log = logging.getLogger(__name__)
@@ -54,10 +60,14 @@ class JobRunner:
     monotonic: Callable[[], float] = time.monotonic
     dropped_jobs: int = 0
     failed_texts: int = 0
-    tokens_per_byte: float = FIRST_GUESS_TOKENS_PER_BYTE
+    tokens_per_byte: float = field(init=False)
     """Moving average over the texts seen; the API estimates the cost of a request by it."""
     _held: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        [token_ids] = self.tokenizer.tokenize([TYPICAL_TEXT])
+        self.tokens_per_byte = len(token_ids) / len(TYPICAL_TEXT.encode())
 
     def held_jobs(self) -> list[str]:
         """Ids of the jobs that this worker is working on."""

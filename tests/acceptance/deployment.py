@@ -22,6 +22,7 @@ import psutil
 import redis
 
 from api.commands.redis_server import find_redis_binary, free_loopback_port, redis_command
+from shared.celery_commands import UNACKED_KEY, waiting_jobs
 from shared.heartbeats import live_workers
 from shared.messages import Heartbeat, Priority
 from shared.redis_client import leases_key
@@ -187,9 +188,8 @@ class Deployment:
 
     def is_idle(self) -> bool:
         """Nothing waits, nothing is held, nothing is admitted."""
-        counts = self.backlog()
-        leases = sum(map(self.leases, (Priority.STATE, Priority.BULK)))
-        return not (sum(counts["waiting"].values()) or counts["held"] or leases)
+        leases = sum(map(self.leases, Priority))
+        return not (sum(waiting_jobs(self.client).values()) or self.client.hlen(UNACKED_KEY) or leases)
 
     def run_celery(self, *arguments: str, seconds: float = 60.0) -> Process:
         """The celery program to its end."""

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import httpx
+import orjson
 
 from shared.embedding_cache import Vector
 from tests.embedding_fakes import FakeEncoder, fake_vector
@@ -19,6 +20,7 @@ Body = Mapping[str, Any]
 
 ANSWERS_ON_PURPOSE = {200, 429, 503, 504}
 SAME_SCORE = 1e-4
+JSON = {"Content-Type": "application/json"}
 
 
 def body_of(state: str, premises: Sequence[str], k: int = 1024) -> dict[str, Any]:
@@ -82,7 +84,7 @@ async def ask(client: httpx.AsyncClient, url: str, body: Body) -> Heard:
     """One `/retrieve`."""
     started = time.monotonic()
     try:
-        response = await client.post(f"{url}/retrieve", json=body)
+        response = await client.post(f"{url}/retrieve", content=orjson.dumps(body), headers=JSON)
     except httpx.TransportError as error:
         return Heard(0, time.monotonic() - started, body, type(error).__name__, {})
     return Heard(response.status_code, time.monotonic() - started, body, response.json(), dict(response.headers))

@@ -10,7 +10,7 @@ from shared.embedding_cache import CachedVector, text_key
 from shared.messages import EmbedJob, Priority
 from tests.embedding_fakes import FakeEncoder, FakeVectorStore, HandClock, fake_vector, wait_until
 from worker.batching_queue import BatchingQueue
-from worker.job_runner import JobContinues, JobReturned, JobRunner
+from worker.job_runner import WEIGHT_OF_THE_NEWEST, JobContinues, JobReturned, JobRunner
 from worker.throughput import Throughput
 
 JOB = EmbedJob("job-1", "fake", Priority.BULK, ["one", "two"], "channel", deadline=2000.0)
@@ -191,7 +191,7 @@ def test_a_text_that_ended_a_worker_goes_alone(tested: RunnerUnderTest) -> None:
     assert tested.store.attempted == {}
 
 
-def test_the_tokens_of_a_byte_are_measured(tested: RunnerUnderTest) -> None:
-    before = tested.runner.tokens_per_byte
-    tested.runner.run(JOB)
-    assert before < tested.runner.tokens_per_byte <= 1.0
+def test_the_tokens_of_a_byte_are_known_before_the_first_job_and_measured_with_each(tested: RunnerUnderTest) -> None:
+    assert tested.runner.tokens_per_byte == 1.0
+    tested.runner.run(replace(JOB, texts=["x" * 10 * tested.encoder.max_tokens]))
+    assert tested.runner.tokens_per_byte == pytest.approx(1.0 - WEIGHT_OF_THE_NEWEST * 0.9)

@@ -1,0 +1,124 @@
+"""Ten times more work than the worker can do: who is let in is served in time, who is not hears so at once."""
+
+import asyncio
+import re
+import statistics
+import time
+from dataclasses import dataclass, field
+
+import psutil
+import pytest
+
+from tests.acceptance.conftest import Deploy, Extent
+from tests.acceptance.deployment import Deployment, Replica
+from tests.acceptance.fault_report import Fault
+from tests.acceptance.load import Background, Body, Heard, ask, body_of, make_client, post, texts
+from tests.embedding_fakes import wait_until
+
+PREMISES = 2048
+TOKENS_PER_SECOND = 40_000
+"""Of 40 tokens each, one upload takes two seconds; twenty seconds are the deadline."""
+DEADLINE_SECONDS = 20
+SLOWEST_REFUSAL_SECONDS = 1.0
+"""A generous bound on a machine of two cores that runs the clients too; docs/performance.md has the figures."""
+MOST_MEMORY_BYTES = 900 * 1024 * 1024
+
+
+@dataclass
+class Watch:
+    """The most memory that each process has had."""
+
+    processes: dict[str, psutil.Process]
+    most_bytes: dict[str, int] = field(default_factory=dict)
+
+    def look(self) -> None:
+        for name, process in self.processes.items():
+            self.most_bytes[name] = max(self.most_bytes.get(name, 0), process.memory_info().rss)
+
+
+async def upload_all(url: str, bodies: list[Body]) -> list[Heard]:
+    """All at once, each once."""
+    async with make_client() as client:
+        return await asyncio.gather(*(ask(client, url, body) for body in bodies))
+
+
+def refusal_seconds(deployment: Deployment) -> list[float]:
+    """Of each 429 the seconds between the body's arrival and the answer, from the replicas' logs."""
+    lines = [line for line in deployment.logs("api").splitlines() if "POST /retrieve 429" in line]
+    times = [dict(re.findall(r"(total_ms|receive_ms)=([\d.]+)", line)) for line in lines]
+    return [(float(each["total_ms"]) - float(each.get("receive_ms", 0))) / 1000 for each in times]
+
+
+@pytest.mark.timeout(300)
+def test_accepted_uploads_finish_in_time_others_hear_429_and_states_keep_being_served(
+    deploy: Deploy, background: Background, faults: list[Fault], extent: Extent
+) -> None:
+    clients = extent.choose(60, 200)
+    settings = {
+        "FAKE_WORKER_TOKENS_PER_SECOND": str(TOKENS_PER_SECOND),
+        "RETRIEVE_TIMEOUT_SECONDS": str(DEADLINE_SECONDS),
+    }
+    with deploy(**settings) as deployment:
+        worker = deployment.start_worker()
+        replica = deployment.start_replica()
+        cached = texts("cached", 50)
+        assert post(replica.url, body_of("⊢ warm", cached)).status == 200
+        watch = watch_of(deployment, replica, worker.popen.pid)
+        editors = background.steady(4, lambda client, number: (replica.url, body_of(f"⊢ {client} {number}", cached)))
+        bodies = [body_of(f"⊢ upload {number}", texts(f"upload {number}", PREMISES)) for number in range(clients)]
+        uploads = background.run(upload_all(replica.url, bodies))
+        wait_until(lambda: watch.look() or uploads.done(), 60)
+        heard: list[Heard] = uploads.result()
+        edited = editors.stop()
+        accepted = [each for each in heard if each.status == 200]
+        refused = [each for each in heard if each.status == 429]
+        assert {each.status for each in heard} == {200, 429}
+        assert not any(each.wrong for each in heard)
+        assert 1 <= len(accepted) < clients / 2
+        assert max(each.seconds for each in accepted) < DEADLINE_SECONDS
+        assert all(1 <= each.retry_after <= DEADLINE_SECONDS * 2 for each in refused)
+        assert percentile_95(refusal_seconds(deployment)) < SLOWEST_REFUSAL_SECONDS
+        assert {each.status for each in edited} == {200}
+        assert percentile_95([each.seconds for each in edited]) < DEADLINE_SECONDS / 4
+        assert max(watch.most_bytes.values()) < MOST_MEMORY_BYTES, watch.most_bytes
+        wait_until(deployment.is_idle, 30)
+        faults.append(Fault(f"{clients} cold uploads at once", 1, clients, 0, 0, max(e.seconds for e in accepted)))
+
+
+def test_who_comes_back_after_retry_after_is_let_in(deploy: Deploy, background: Background) -> None:
+    settings = {"FAKE_WORKER_TOKENS_PER_SECOND": str(TOKENS_PER_SECOND), "RETRIEVE_TIMEOUT_SECONDS": "10"}
+    with deploy(**settings) as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        assert post(replica.url, body_of("⊢ warm", texts("warm", 50))).status == 200
+        bodies = [body_of(f"⊢ {number}", texts(f"first {number}", PREMISES)) for number in range(6)]
+        first = [background.post(replica.url, body) for body in bodies]
+        wait_until(lambda: any(each.done() and each.result().status == 429 for each in first), 10)
+        refused = next(each.result() for each in first if each.done() and each.result().status == 429)
+        returns_at = time.monotonic() + refused.retry_after
+        wait_until(lambda: time.monotonic() > returns_at, refused.retry_after + 5)
+        again = post(replica.url, refused.body)
+        assert (again.status, again.wrong) == (200, False), again.answer
+
+
+def test_more_large_bodies_than_are_read_at_once_are_refused_unread_and_counted(deploy: Deploy) -> None:
+    with deploy(MAX_BODIES_BYTES="1000000") as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        body = body_of("⊢ large", texts("large", PREMISES, length=100))
+        heard = asyncio.run(upload_all(replica.url, [body] * 30))
+        assert {each.status for each in heard} == {200, 429}
+        assert not any(each.wrong for each in heard)
+        counted = replica.status()["replica"]
+        assert counted["unread_bodies"] == sum(each.status == 429 for each in heard)
+        assert counted["bodies_bytes"] == 0
+
+
+def watch_of(deployment: Deployment, replica: Replica, worker_pid: int) -> Watch:
+    assert deployment.redis_process is not None
+    pids = {"api": replica.process.popen.pid, "worker": worker_pid, "redis": deployment.redis_process.popen.pid}
+    return Watch({name: psutil.Process(pid) for name, pid in pids.items()})
+
+
+def percentile_95(values: list[float]) -> float:
+    return statistics.quantiles(values, n=20)[-1] if len(values) > 1 else max(values, default=0.0)
