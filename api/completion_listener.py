@@ -17,6 +17,7 @@ from shared.redis_client import RedisError, priority_list
 PAUSE_AFTER_LOSS_SECONDS = 0.5
 SWEEP_SECONDS = 1.0
 LOST_AFTER_SECONDS = 6.0
+MISSING_SECONDS = 5.0
 
 QUEUED_JOBS = """
 local ids = {}
@@ -39,6 +40,9 @@ class CompletionListener:
     client: redis.asyncio.Redis
     embeddings: EmbeddingClient
     lost_after_seconds: float = LOST_AFTER_SECONDS
+    """Younger jobs may have been taken by a worker that has not reported since."""
+    missing_seconds: float = MISSING_SECONDS
+    """How long a job has to be missing before it is enqueued again."""
     subscribed: bool = False
     reenqueued_jobs: int = 0
 
@@ -85,16 +89,20 @@ class CompletionListener:
                 await self.embeddings.on_done(JobDone.from_bytes(message["data"]))
 
     async def _recover(self, suspects: Sequence[AwaitedJob]) -> None:
-        """Publish jobs again that are on no queue and with no live worker, at two sweeps in a row."""
+        """Publish jobs again that have been on no queue and with no live worker for some time.
+
+        A job that one worker gives to another is with neither, as far as their heartbeats tell, until both have beaten.
+        """
         queued = await self._queued_jobs({awaited.job.queue for awaited in suspects})
+        now = time.monotonic()
         for awaited in suspects:
             job_id = awaited.job.job_id
             if job_id in queued or self.embeddings.directory.holds(job_id):
-                awaited.suspected_lost = False
-            elif not awaited.suspected_lost:
-                awaited.suspected_lost = True
-            else:
-                awaited.suspected_lost = False
+                awaited.missing_since = None
+            elif awaited.missing_since is None:
+                awaited.missing_since = now
+            elif now - awaited.missing_since >= self.missing_seconds:
+                awaited.missing_since = None
                 self.reenqueued_jobs += 1
                 log.warning("job %s is on no queue and with no live worker: enqueued again", job_id)
                 await self.embeddings.publish_again(awaited)

@@ -69,7 +69,8 @@ class AwaitedJob:
     released: bool = False
     """Its worker has finished it, and with that released its lease."""
     enqueued_again: bool = False
-    suspected_lost: bool = False
+    missing_since: float | None = None
+    """Since when it was seen on no queue and with no worker (monotonic seconds)."""
 
     def outstanding(self) -> list[str]:
         """Content hashes without a result."""

@@ -43,6 +43,8 @@ log = logging.getLogger("api")
 
 
 EVICTS_ANY_KEY = "allkeys"
+EVICTS_NOTHING = "noeviction"
+POLICY_TO_SET = "Set it to volatile-lru, which evicts cached vectors alone."
 
 
 @dataclass
@@ -163,7 +165,12 @@ def make_embedding_side(settings: Settings) -> EmbeddingSide:
         publisher=publisher,
         reply_channel=reply_channel(uuid.uuid4().hex),
     )
-    listener = CompletionListener(client, embeddings, lost_after_seconds=3 * settings.heartbeat_seconds)
+    listener = CompletionListener(
+        client,
+        embeddings,
+        lost_after_seconds=3 * settings.heartbeat_seconds,
+        missing_seconds=directory.refresh_seconds + 2 * settings.heartbeat_seconds,
+    )
     return EmbeddingSide(client, directory, publisher, embeddings, listener)
 
 
@@ -179,16 +186,16 @@ def admission_limits(settings: Settings) -> dict[Priority, Limit]:
 
 
 async def warn_of_eviction(client: redis.asyncio.Redis) -> None:
-    """Say loudly that Redis may throw away the queue; a Redis that does not tell its policy is left alone."""
+    """Say loudly what a full Redis would do to the queue; a Redis that does not tell its policy is left alone."""
     try:
-        policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy", "")
+        policy = str((await client.config_get("maxmemory-policy")).get("maxmemory-policy", ""))
     except RedisError:
         return
-    if str(policy).startswith(EVICTS_ANY_KEY):
+    if policy.startswith(EVICTS_ANY_KEY):
+        log.warning("Redis may evict the job queue: its maxmemory-policy is %s. %s", policy, POLICY_TO_SET)
+    if policy == EVICTS_NOTHING:
         log.warning(
-            "Redis may evict the job queue: its maxmemory-policy is %s. Set it to volatile-lru, which evicts cached "
-            "vectors alone.",
-            policy,
+            "Redis will refuse jobs once its memory is full: its maxmemory-policy is %s. %s", policy, POLICY_TO_SET
         )
 
 

@@ -180,8 +180,8 @@ class BatchingQueue:
             self._condition.notify()
         return ticket
 
-    def withdraw(self, ticket: Ticket) -> int:
-        """Drop the texts of `ticket` that are in no batch yet (others may still wait for them); returns how many."""
+    def withdraw(self, ticket: Ticket) -> set[str]:
+        """Drop the texts of `ticket` that are in no batch yet (others may still wait for them); returns their keys."""
         with self._condition:
             held = [
                 (waiting, key) for waiting in self._waiting.values() for key in ticket.remaining() if key in waiting
@@ -192,7 +192,7 @@ class BatchingQueue:
                 pending.tickets = [other for other in pending.tickets if other is not ticket]
                 if not pending.tickets:
                     del waiting[key]
-            return len(held)
+            return {key for _, key in held}
 
     def depth(self) -> dict[Priority, int]:
         """Texts waiting, by class."""

@@ -115,29 +115,34 @@ class JobRunner:
         self._await(job, ticket, texts, lost + failed)
 
     def _await(self, job: EmbedJob, ticket: Ticket, texts: Mapping[str, str], failed: list[FailedText]) -> None:
+        """Write what finishes, until all has, the worker closes, or nobody waits; hand back what takes too long."""
         margin = min(LONGEST_HAND_BACK_MARGIN_SECONDS, self.visibility_timeout_seconds / 4)
         hand_back_at = self.wall_clock() + self.visibility_timeout_seconds - margin
-        ttl = job.cache_ttl_seconds or self.cache_ttl_seconds
         check_at = self.monotonic() + WANTED_CHECK_SECONDS
+        ttl = job.cache_ttl_seconds or self.cache_ttl_seconds
+        handed_back: set[str] = set()
         given_up = False
         while True:
-            results = ticket.take_finished(WANTED_CHECK_SECONDS)
+            left_seconds = hand_back_at - self.wall_clock()
+            results = ticket.take_finished(min(WANTED_CHECK_SECONDS, left_seconds if left_seconds > 0 else margin / 2))
             failed += [result for result in results.values() if isinstance(result, FailedText)]
             vectors = {key: result for key, result in results.items() if isinstance(result, CachedVector)}
-            if ticket.complete:
+            if ticket.complete and not handed_back:
                 self._finish(job, vectors, ttl, failed)
                 return
             self.store.store(vectors, ttl)
             if ticket.closed:
                 raise JobReturned(job.job_id)
-            if self.wall_clock() > hand_back_at:
-                unfinished = ticket.remaining() | {text.key for text in failed}
-                self.queue.withdraw(ticket)
-                raise JobContinues(replace(job, texts=[texts[key] for key in unfinished]))
-            if self.monotonic() >= check_at:
+            overdue_seconds = self.wall_clock() - hand_back_at
+            if overdue_seconds > 0:
+                handed_back |= self.queue.withdraw(ticket)  # what is in a batch is not given to another worker as well
+            if (handed_back and ticket.complete) or overdue_seconds > margin / 2:
+                rest = handed_back | ticket.remaining() | {text.key for text in failed}
+                raise JobContinues(replace(job, texts=[texts[key] for key in texts if key in rest]))
+            if self.monotonic() >= check_at and not given_up:
                 check_at = self.monotonic() + WANTED_CHECK_SECONDS
-                if not given_up and not self._is_wanted(job):
-                    given_up = True
+                given_up = not self._is_wanted(job)
+                if given_up:
                     self.queue.withdraw(ticket)  # what is in a batch already still ends in the cache
 
     def _finish(self, job: EmbedJob, vectors: Mapping[str, CachedVector], ttl: int, failed: list[FailedText]) -> None:

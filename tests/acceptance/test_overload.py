@@ -4,6 +4,7 @@ import asyncio
 import re
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -31,12 +32,13 @@ class Watch:
     processes: dict[str, psutil.Process]
     most_bytes: dict[str, int] = field(default_factory=dict)
 
-    def look(self) -> None:
+    def look(self) -> bool:
         for name, process in self.processes.items():
             self.most_bytes[name] = max(self.most_bytes.get(name, 0), process.memory_info().rss)
+        return max(self.most_bytes.values()) < MOST_MEMORY_BYTES
 
 
-async def upload_all(url: str, bodies: list[Body]) -> list[Heard]:
+async def upload_all(url: str, bodies: Sequence[Body]) -> list[Heard]:
     """All at once, each once."""
     async with make_client() as client:
         return await asyncio.gather(*(ask(client, url, body) for body in bodies))
@@ -67,7 +69,7 @@ def test_accepted_uploads_finish_in_time_others_hear_429_and_states_keep_being_s
         editors = background.steady(4, lambda client, number: (replica.url, body_of(f"⊢ {client} {number}", cached)))
         bodies = [body_of(f"⊢ upload {number}", texts(f"upload {number}", PREMISES)) for number in range(clients)]
         uploads = background.run(upload_all(replica.url, bodies))
-        wait_until(lambda: watch.look() or uploads.done(), 60)
+        wait_until(lambda: not watch.look() or uploads.done(), 60)
         heard: list[Heard] = uploads.result()
         edited = editors.stop()
         accepted = [each for each in heard if each.status == 200]

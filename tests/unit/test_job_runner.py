@@ -153,16 +153,31 @@ def test_a_closing_worker_gives_the_job_back(tested: RunnerUnderTest) -> None:
     assert list(tested.store.entries) == [text_key("x" * 90)]  # what was in a batch is not embedded twice
 
 
-def test_a_job_held_too_long_for_the_broker_is_published_anew_without_what_is_done(tested: RunnerUnderTest) -> None:
+def test_a_job_held_too_long_for_the_broker_is_published_anew_without_what_is_in_a_batch(
+    tested: RunnerUnderTest,
+) -> None:
     tested.encoder.gate.clear()
     thread, raised = tested.start(replace(JOB, texts=["x" * 90, "y" * 80]))
     assert tested.encoder.entered.acquire(timeout=10)
-    tested.clock.now += 50
+    tested.clock.now += 46
+    wait_until(lambda: tested.queue.depth()[Priority.BULK] == 0)
+    tested.encoder.gate.set()
     thread.join(10)
     [continues] = raised
     assert isinstance(continues, JobContinues)
-    assert continues.rest.job_id == "job-1"
-    assert set(continues.rest.texts) == {"x" * 90, "y" * 80}
+    assert (continues.rest.job_id, continues.rest.texts) == ("job-1", ["y" * 80])
+    assert list(tested.store.entries) == [text_key("x" * 90)]
+
+
+def test_a_batch_that_does_not_end_is_published_anew_before_the_broker_does(tested: RunnerUnderTest) -> None:
+    tested.encoder.gate.clear()
+    thread, raised = tested.start(replace(JOB, texts=["x" * 90, "y" * 80]))
+    assert tested.encoder.entered.acquire(timeout=10)
+    tested.clock.now += 55
+    thread.join(10)
+    [continues] = raised
+    assert isinstance(continues, JobContinues)
+    assert continues.rest.texts == ["x" * 90, "y" * 80]
     tested.encoder.gate.set()
 
 

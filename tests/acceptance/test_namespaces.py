@@ -1,0 +1,108 @@
+"""Workers and replicas that do not belong together: nothing of the one is ever served as the other's."""
+
+import shutil
+from pathlib import Path
+
+import httpx
+
+from shared.demo import demo_corpus_path
+from shared.embedding_cache import CachedVector, VectorCodec, text_key
+from tests.acceptance.conftest import Deploy
+from tests.acceptance.deployment import NAMESPACE
+from tests.acceptance.load import Background, body_of, post, texts
+from tests.embedding_fakes import DIMENSION, FakeEncoder, fake_vector, wait_until
+from tests.processes import run_prepare
+
+OTHER = "another-namespace"
+
+
+def test_a_worker_of_another_model_serves_nothing_of_ours_and_health_and_status_tell(
+    deploy: Deploy, background: Background
+) -> None:
+    with deploy() as deployment:
+        ours = deployment.start_worker()
+        replica = deployment.start_replica()
+        assert post(replica.url, body_of("⊢ known", [])).status == 200
+        deployment.start_worker(FAKE_WORKER_NAMESPACE=OTHER)
+        wait_until(lambda: len(replica.status()["workers"]) == 2, 10)
+        assert replica.is_ready()
+        serving = {worker["namespace"]: worker["serves_us"] for worker in replica.status()["workers"]}
+        assert serving == {NAMESPACE: True, OTHER: False}
+        ours.stop()
+        wait_until(lambda: not replica.is_ready(), 10)
+        health = httpx.get(f"{replica.url}/health/ready")
+        assert "another namespace" in health.json()["detail"]
+        assert replica.status()["reasons"] == health.json()["reasons"]
+        embedded = len(deployment.embedded_texts())
+        refused = post(replica.url, body_of("⊢ new", texts("new", 5)))
+        assert (refused.status, refused.retry_after > 0) == (503, True)
+        assert len(deployment.embedded_texts()) == embedded
+        assert post(replica.url, body_of("⊢ known", [])).status == 200
+
+
+def test_what_another_dtype_or_model_has_cached_is_a_miss(deploy: Deploy) -> None:
+    with deploy() as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        body = body_of("⊢ a goal", texts("cached", 3))
+        [token_ids] = FakeEncoder().tokenize(["a vector of something else"])
+        wrong = CachedVector(fake_vector(token_ids), 1)
+        keys = [text_key(new["decl"]) for new in body["new_premises"]]
+        for codec in (VectorCodec(OTHER, DIMENSION), VectorCodec(NAMESPACE, DIMENSION, "float16")):
+            deployment.client.mset({codec.redis_key(key): codec.encode(wrong) for key in keys})
+        answer = post(replica.url, body)
+        assert (answer.status, answer.wrong) == (200, False)
+        assert len(deployment.embedded_texts()) == 4
+
+
+def test_two_replicas_with_different_corpora_are_never_both_ready(deploy: Deploy, tmp_path: Path) -> None:
+    smaller = tmp_path / "smaller"
+    shutil.copytree(demo_corpus_path(), smaller)
+    declarations = smaller / "Declarations" / "Init.Core.jsonl"
+    declarations.write_text("".join(declarations.read_text().splitlines(keepends=True)[1:]))
+    with deploy() as deployment:
+        deployment.start_worker()
+        first = deployment.start_replica()
+        data, state = str(smaller), str(tmp_path / "state")
+        run_prepare(tmp_path / "prepare.log", deployment.environment | {"DATA": data, "DATA_DIR": state})
+        second = deployment.start_replica(ready=False, DATA=data, DATA_DIR=state)
+        wait_until(lambda: "Another replica" in httpx.get(f"{second.url}/health/ready").text, 30)
+        assert (first.is_ready(), second.is_ready()) == (True, False)
+        assert second.status()["ready"] is False
+        assert second.status()["corpus"]["digest"] != first.status()["corpus"]["digest"]
+        assert httpx.get(f"{second.url}/indexed-modules").status_code == 503
+        first.process.stop()
+        wait_until(second.is_ready, 30)
+
+
+def test_status_tells_corpus_model_workers_and_queue(deploy: Deploy, background: Background) -> None:
+    with deploy() as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        deployment.gate.touch()
+        asked = background.post(replica.url, body_of("⊢ a goal", texts("waiting", 100)))
+        wait_until(lambda: replica.status()["queue"]["held_jobs"] == 2, 10)
+        status = replica.status()
+        assert status["ready"] is True
+        assert (status["corpus"]["premises"], status["corpus"]["modules"]) == (780, 40)
+        assert (status["model"]["id"], status["model"]["namespace"]) == ("fake-model", NAMESPACE)
+        classes = status["queue"]["classes"]
+        assert (classes["states"]["jobs"], classes["premises"]["jobs"], classes["corpus"]["jobs"]) == (1, 1, 0)
+        assert classes["premises"]["tokens"] >= 4000
+        assert classes["premises"]["wait_seconds"] >= 0
+        assert httpx.get(f"{replica.url}/queue").json() == status["queue"]
+        [worker] = status["workers"]
+        assert worker["peak_memory_bytes"] > 10 * 2**20
+        assert "waiting 1" not in str(status)
+        deployment.gate.unlink()
+        assert asked.result(20).status == 200
+
+
+def test_status_answers_while_redis_is_frozen_and_queue_says_503(deploy: Deploy) -> None:
+    with deploy() as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        with deployment.frozen_redis():
+            assert replica.status()["queue"] is None
+            queue = httpx.get(f"{replica.url}/queue", timeout=10)
+            assert (queue.status_code, "Redis" in queue.json()["detail"]) == (503, True)
