@@ -83,8 +83,9 @@ class BodyIntake:
             return
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > self._max_body_bytes:
-            response = json_response({"detail": too_large(self._max_body_bytes)}, 413, {"Connection": "close"})
-            await response(scope, receive, send)
+            # The connection stays open, so that what the client is sending still is received and thrown away: it would
+            # not read the answer of a connection that is reset meanwhile.
+            await json_response({"detail": too_large(self._max_body_bytes)}, 413)(scope, receive, send)
             return
         body = _IncomingBody(receive, self._room, self._max_body_bytes, self._timeout_seconds, scope["state"]["stages"])
         try:

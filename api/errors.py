@@ -100,8 +100,8 @@ async def _answer_unexpected(_request: Request, error: Exception) -> Response:
 
 
 def _error_headers(error: PremiseServerError) -> dict[str, str]:
-    if isinstance(error, (PayloadTooLargeError, SlowRequestError)):
-        return {"Connection": "close"}  # what is left of the body is not read
+    if isinstance(error, SlowRequestError):
+        return {"Connection": "close"}  # what is left of the body may never come
     if isinstance(error, OverloadedError):
         return {"Retry-After": str(error.retry_after_seconds)}
     return {"Retry-After": str(RETRY_SOON_SECONDS)} if isinstance(error, NotReadyError) else {}

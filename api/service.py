@@ -36,6 +36,9 @@ LOOK_FOR_CORPUS_SECONDS = 0.2
 MOST_CORPUS_JOBS = 8
 MOST_STATE_JOBS = 4096
 MOST_SEARCH_THREADS = 8
+PARSING_THREADS = 2
+"""More would not parse faster, and each keeps memory of its own for the largest bodies that it has read."""
+
 WAITING_SEARCHES = 32
 """Requests that may wait for one shared pass; they use no core meanwhile."""
 
@@ -65,6 +68,7 @@ class Service:
     settings: Settings
     side: EmbeddingSide
     threads: ThreadPoolExecutor
+    parsers: ThreadPoolExecutor
     room: BodyRoom
     metrics: Metrics = field(default_factory=Metrics)
     retriever: Retriever | None = None
@@ -223,11 +227,13 @@ async def running_embedding_side(settings: Settings) -> AsyncIterator[EmbeddingS
 async def running_service(settings: Settings, room: BodyRoom) -> AsyncIterator[Service]:
     """The whole API process's parts; the corpus loads in the background."""
     threads = ThreadPoolExecutor(WAITING_SEARCHES + available_cores(), thread_name_prefix="search")
+    parsers = ThreadPoolExecutor(PARSING_THREADS, thread_name_prefix="parse")
     async with running_embedding_side(settings) as side:
-        service = Service(settings, side, threads, room)
+        service = Service(settings, side, threads, parsers, room)
         loading = asyncio.create_task(service.load_corpus(), name="load corpus")
         try:
             yield service
         finally:
             await cancel_and_wait([loading])
             threads.shutdown(cancel_futures=True)
+            parsers.shutdown(cancel_futures=True)

@@ -1,9 +1,11 @@
 """The four endpoints of Lean clients (curl from premise-selection, lean-lsp-mcp)."""
 
+import asyncio
+from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from api.body_intake import LARGE_BODY_BYTES
 from api.conditional_response import CONDITIONAL_PARAMETERS, CONDITIONAL_RESPONSES, conditional_response
@@ -45,18 +47,19 @@ async def retrieve(
     """The premises that help at a goal state, best first, at most `k`."""
     body = await request.body()
     with service.room.reading(body):
-        query = await _read(body, retriever.limits.max_states)
+        query = await _read(body, retriever.limits.max_states, service.parsers)
     rankings = await unless_disconnected(request, retriever.retrieve(query, request_id=request_id, stages=stages))
     answers = [[premise.as_json() for premise in ranking] for ranking in rankings]
     headers = {PARTIAL_HEADER: "{}/{}".format(*stages.partial)} if stages.partial else None
     return json_response(answers if query.many_states else answers[0], headers=headers)
 
 
-async def _read(body: bytes, max_states: int) -> RetrieveRequest:
+async def _read(body: bytes, max_states: int, parsers: Executor) -> RetrieveRequest:
     """Parse in a thread what would hold up the other requests for longer than the thread costs."""
+    parse = partial(parse_retrieve_request, body, max_states=max_states)
     if len(body) < LARGE_BODY_BYTES:
-        return parse_retrieve_request(body, max_states=max_states)
-    return await run_in_threadpool(parse_retrieve_request, body, max_states=max_states)
+        return parse()
+    return await asyncio.get_running_loop().run_in_executor(parsers, parse)
 
 
 @router.get("/max-new-premises", response_model=int)
