@@ -12,7 +12,7 @@ TORCH_INDEX_URL ?=
 
 .PHONY: help
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: install
 install: $(INSTALLED) ## create .venv with everything in it (TORCH_INDEX_URL= chooses the torch build)
@@ -50,6 +50,10 @@ check: $(INSTALLED) ## lint, format, types, architecture
 .PHONY: test
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest
+
+.PHONY: test-faults
+test-faults: $(INSTALLED) ## kill, freeze and flood the server, in full (10 minutes); writes the table of docs/reliability.md
+	FAULTS=full $(BIN)/python -m pytest tests/acceptance
 
 .PHONY: bench
 bench: $(INSTALLED) ## measure against the alternatives (DATA=<folder with mathlib-corpus.tar.gz>), write docs/performance.md

@@ -46,6 +46,11 @@ def leases_key(namespace: str, priority: int) -> str:
     return f"premises:leases:{namespace}:{priority}"
 
 
+def batches_key(namespace: str) -> str:
+    """Hash of the texts that each worker has in its model, by content hash."""
+    return f"premises:batches:{namespace}"
+
+
 def attempts_key(namespace: str) -> str:
     """Hash of the texts, by content hash, that were in a batch which did not end, with how often that happened."""
     return f"premises:attempts:{namespace}"

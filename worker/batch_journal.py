@@ -1,28 +1,25 @@
-"""Notes which texts enter the model, so that one whose batch kills the worker is known to the next worker.
+"""Notes which texts are in the model, so that those whose batch ended the worker are known to the next worker.
 
-A text is counted before its batch starts and forgotten when its result is written (`worker/vector_store.py` does that
-in the same pipeline).  What stays was in a batch that never ended: such a text goes alone from then on, and after
-`MOST_ATTEMPTS` batches it is not tried again.
+Each worker has one note, of its latest batches.  When its heartbeat has ended and its note still stands, its texts are
+counted by whoever looks (`worker/vector_store.py`), and a text's count is forgotten when its result is written.  So
+what is counted was in a batch that never ended: such a text goes alone from then on, and after `MOST_ATTEMPTS` batches
+it is not tried again.
 """
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import orjson
 import redis
 
-from shared.redis_client import RedisError, attempts_key
+from shared.redis_client import RedisError, batches_key
 
 MOST_ATTEMPTS = 3
-MOST_NOTED_TEXTS = 100_000
 PAUSE_SECONDS = 5.0
-
-BEGIN = """
-if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end
-for i = 2, #ARGV do redis.call('HINCRBY', KEYS[1], ARGV[i], 1) end
-"""
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +46,31 @@ class RedisBatchJournal:
     client: redis.Redis
     """One that gives up soon: the model waits for it."""
     namespace: str
+    worker_id: str
+    batches_ahead: int = 0
+    """Batches that are in the model beside the latest."""
     clock: Callable[[], float] = time.monotonic
+    _latest: deque[Sequence[str]] = field(init=False)
     _silent_until: float = field(default=0.0, init=False)
 
+    def __post_init__(self) -> None:
+        self._latest = deque(maxlen=1 + self.batches_ahead)
+
     def begin(self, keys: Sequence[str]) -> None:
-        """Count the texts; after a failure nothing is noted for some seconds."""
+        """Note the batch in the place of those that have ended; after a failure nothing is noted for some seconds."""
+        self._latest.append(keys)
         if self.clock() < self._silent_until:
             return
+        note = orjson.dumps([key for batch in self._latest for key in batch])
         try:
-            self.client.eval(BEGIN, 1, attempts_key(self.namespace), MOST_NOTED_TEXTS, *keys)
+            self.client.hset(batches_key(self.namespace), self.worker_id, note)
         except RedisError as error:
             log.warning("the batch journal cannot be written (%s); going on without", type(error).__name__)
             self._silent_until = self.clock() + PAUSE_SECONDS
+
+    def close(self) -> None:
+        """Take the note back: the worker ends by itself."""
+        try:
+            self.client.hdel(batches_key(self.namespace), self.worker_id)
+        except RedisError as error:
+            log.warning("the batch journal cannot be closed (%s)", type(error).__name__)

@@ -82,12 +82,16 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     max_batch_tokens, warning = capped_batch_tokens(settings.max_batch_tokens, encoder.device)
     if warning:
         log.warning(warning)
+    worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     throughput = Throughput(encoder.tokens_per_second)
+    journal = RedisBatchJournal(
+        hasty_redis(settings.redis_url), encoder.namespace, worker_id, batches_ahead=encoder.batches_ahead
+    )
     queue = BatchingQueue(
         encoder,
         throughput,
         max_batch_tokens=max_batch_tokens,
-        journal=RedisBatchJournal(hasty_redis(settings.redis_url), encoder.namespace),
+        journal=journal,
         ageing_seconds=ageing_seconds(settings),
     )
     codec = VectorCodec(encoder.namespace, encoder.dimension, settings.cache_dtype)
@@ -96,7 +100,7 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     model_thread = threading.Thread(target=run_or_die, args=(queue.run,), name="model", daemon=True)
     heartbeat = HeartbeatThread(
         prompt_redis(settings.redis_url),
-        heartbeat_source(settings, encoder, throughput, runner),
+        heartbeat_source(worker_id, settings, encoder, throughput, runner),
         every_seconds=settings.heartbeat_seconds,
         ttl_seconds=settings.heartbeat_ttl_seconds,
     )
@@ -107,6 +111,7 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     exit_code = run_celery(settings, encoder, runner)
     close_soon(queue, settings.worker_stop_seconds)  # Celery may have ended by itself, with jobs in its threads
     turns.stop()
+    journal.close()
     heartbeat.stop()
     return exit_code
 
@@ -163,10 +168,9 @@ def _end_at_once() -> None:
 
 
 def heartbeat_source(
-    settings: Settings, encoder: LoadedEncoder, throughput: Throughput, runner: JobRunner
+    worker_id: str, settings: Settings, encoder: LoadedEncoder, throughput: Throughput, runner: JobRunner
 ) -> Callable[[], Heartbeat]:
     """A function that describes this worker as it is now."""
-    worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     started_at = time.time()
     return lambda: Heartbeat(
         worker_id=worker_id,

@@ -10,7 +10,28 @@ from redis.client import Pipeline
 from shared.dead_letters import DeadLetter, put_letter
 from shared.embedding_cache import CachedVector, VectorCodec
 from shared.messages import WORKER_LOST, EmbedJob, JobDone
-from shared.redis_client import attempts_key, leases_key
+from shared.redis_client import WORKERS_KEY, attempts_key, batches_key, leases_key
+
+MOST_COUNTED_TEXTS = 100_000
+
+ATTEMPTS = """
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+for _, worker in ipairs(redis.call('HKEYS', KEYS[2])) do
+  local alive_until = redis.call('ZSCORE', KEYS[3], worker)
+  if not alive_until or tonumber(alive_until) < now then
+    for _, text in ipairs(cjson.decode(redis.call('HGET', KEYS[2], worker))) do
+      redis.call('HINCRBY', KEYS[1], text, 1)
+    end
+    redis.call('HDEL', KEYS[2], worker)
+  end
+end
+if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end
+local counts = {}
+for i = 2, #ARGV do counts[i - 1] = redis.call('HGET', KEYS[1], ARGV[i]) end
+return counts
+"""
+"""How often each text was in a batch that never ended; a count that is missing comes back as nil (false in Lua)."""
 
 
 class VectorStore(Protocol):
@@ -78,10 +99,12 @@ class RedisVectorStore:
         return not job.lease or self.client.zscore(leases_key(job.namespace, job.priority), job.lease) is not None
 
     def attempts(self, keys: Sequence[str]) -> dict[str, int]:
-        """One HMGET."""
+        """One script, which also counts what dead workers had in their model."""
         if not keys:
             return {}
-        counts = self.client.hmget(attempts_key(self.codec.namespace), list(keys))
+        namespace = self.codec.namespace
+        places = (attempts_key(namespace), batches_key(namespace), WORKERS_KEY)
+        counts = self.client.eval(ATTEMPTS, len(places), *places, MOST_COUNTED_TEXTS, *keys)
         return {key: int(count) for key, count in zip(keys, counts, strict=True) if count is not None}
 
     def _queue_writes(self, pipeline: Pipeline, entries: Mapping[str, CachedVector], ttl_seconds: int) -> None:

@@ -22,6 +22,8 @@ from shared.settings import RETIRED_VARIABLES, Settings
 REDIS_CANNOT_START = 1
 """Redis's exit code for a port that is taken, a folder that it cannot write and data that it cannot read."""
 
+WORKER_EXIT_SECONDS = 5
+
 
 def serve(settings: Settings, environment: Mapping[str, str]) -> None:
     """Run until SIGINT, SIGTERM or SIGHUP; leaves no process behind.
@@ -108,7 +110,7 @@ class LocalServer:
                 group.create_task(self._supervisor.keep_running(self._redis))
                 await wait_for_redis(self._redis_url)
                 withdraw_snapshot(self._settings.data_dir)
-                group.create_task(self._supervisor.keep_running(python_child("worker", "worker.main", stop_seconds=20)))
+                group.create_task(self._supervisor.keep_running(worker_child(self._settings)))
                 group.create_task(self._supervisor.keep_running(python_child("api", "api.main", stop_seconds=10)))
                 prepared = group.create_task(self._supervisor.run_to_end(prepare_child()))
                 await wait_until_ready(self._settings.host, self._settings.port, self._terminal.write)
@@ -137,6 +139,11 @@ class LocalServer:
 def python_child(name: str, module: str, *arguments: str, stop_seconds: float) -> ChildSpec:
     """A part of this program as a process: `-P` keeps folders of the working directory from shadowing packages."""
     return ChildSpec(name, [sys.executable, "-P", "-m", module, *arguments], stop_seconds)
+
+
+def worker_child(settings: Settings) -> ChildSpec:
+    """The worker, which ends by itself within WORKER_STOP_SECONDS."""
+    return python_child("worker", "worker.main", stop_seconds=settings.worker_stop_seconds + WORKER_EXIT_SECONDS)
 
 
 def prepare_child() -> ChildSpec:

@@ -25,9 +25,9 @@ def endless_states(url: str, background: Background) -> Steady:
 @pytest.mark.timeout(240)
 def test_an_endless_stream_of_states_does_not_starve_an_upload(deploy: Deploy, background: Background) -> None:
     settings = {
-        "FAKE_WORKER_TOKENS_PER_SECOND": "10000",
+        "FAKE_WORKER_TOKENS_PER_SECOND": "15000",
         "WORKER_CONCURRENCY": str(SLOTS),
-        "BULK_AGEING_SECONDS": "2",
+        "BULK_AGEING_SECONDS": "1",
         "MAX_QUEUED_STATE_SECONDS": "60",
     }
     with deploy(**settings) as deployment:
@@ -35,7 +35,7 @@ def test_an_endless_stream_of_states_does_not_starve_an_upload(deploy: Deploy, b
         replica = deployment.start_replica()
         states = endless_states(replica.url, background)
         wait_until(lambda: len(states.heard) > 10, 30)
-        upload = post(replica.url, body_of("⊢ upload", texts("upload", 300)))
+        upload = post(replica.url, body_of("⊢ upload", texts("upload", 120)))
         assert (upload.status, upload.wrong) == (200, False), upload.answer
         assert states.in_flight > SLOTS, "the worker was never behind"
         heard = states.stop()
@@ -48,7 +48,7 @@ def test_endless_uploads_do_not_starve_the_building_of_a_corpus(
     deploy: Deploy, background: Background, tmp_path: Path
 ) -> None:
     settings = {
-        "FAKE_WORKER_TOKENS_PER_SECOND": "30000",
+        "FAKE_WORKER_TOKENS_PER_SECOND": "60000",
         "BULK_AGEING_SECONDS": "1",
         "CORPUS_AGEING_SECONDS": "2",
     }

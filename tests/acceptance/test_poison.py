@@ -43,7 +43,7 @@ def test_a_poison_fails_its_own_request_not_its_neighbours_and_becomes_a_dead_le
     with deploy(FAKE_WORKER_MEMORY_TOKENS=str(MEMORY_TOKENS)) as deployment:
         deployment.start_worker()
         replica = deployment.start_replica()
-        deployment.gate.write_text("0.3")  # so that all wait for the same batches
+        deployment.gate.write_text("0.1")  # so that all wait for the same batches
         poisoned = background.post(replica.url, body_of("⊢ a goal", [*texts("own", 70), text]))
         neighbours = [background.post(replica.url, body_of(f"⊢ {n}", texts(f"other {n}", 20))) for n in range(3)]
         refused = poisoned.result(60)
@@ -109,7 +109,7 @@ def test_a_text_that_kills_workers_is_refused_after_three_and_its_neighbours_are
     with deploy() as deployment:
         worker = deployment.start_worker()
         replica = deployment.start_replica()
-        deployment.gate.write_text("0.2")
+        deployment.gate.write_text("0.1")
         killing = background.post(replica.url, body_of("⊢ a goal", [*texts("own", 30), "kills the worker"]))
         others = [background.post(replica.url, body_of(f"⊢ {n}", texts(f"other {n}", 30))) for n in range(3)]
         started = time.monotonic()

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import redis
 
+from api.commands.redis_server import free_loopback_port
 from shared.dead_letters import DeadLetter, read_letters
 from shared.embedding_cache import CachedVector, VectorCodec, text_key
 from shared.messages import WORKER_LOST, EmbedJob, FailedText, JobDone, Priority
-from shared.redis_client import attempts_key, leases_key
-from tests.embedding_fakes import DIMENSION, FakeVectorStore
+from shared.redis_client import WORKERS_KEY, attempts_key, batches_key, hasty_redis, leases_key
+from tests.embedding_fakes import DIMENSION, FakeVectorStore, HandClock
 from tests.processes import running_redis
+from worker.batch_journal import RedisBatchJournal
 from worker.vector_store import RedisVectorStore, VectorStore
 
 JOB = EmbedJob("job-1", "fake", Priority.BULK, ["one"], "channel", deadline=0.0, lease="job-1:7")
@@ -120,6 +122,47 @@ def test_failed_texts_become_a_dead_letter_without_their_neighbours(stores: Stor
 def test_a_job_without_failures_leaves_no_dead_letter(stores: Stores) -> None:
     stores.store.finish(JOB, {"a": entry(1)}, 60, JobDone("job-1"))
     assert stores.letters() == []
+
+
+def test_only_what_dead_workers_had_in_their_model_counts_and_once(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        store = RedisVectorStore(client, VectorCodec("fake", DIMENSION))
+        dead, alive = (RedisBatchJournal(client, "fake", worker) for worker in ("dead", "alive"))
+        seconds, _ = client.time()
+        client.zadd(WORKERS_KEY, {"dead": seconds - 1, "alive": seconds + 60})
+        dead.begin(["ended before"])
+        dead.begin(["a", "b"])
+        alive.begin(["b", "c"])
+        assert store.attempts(["a", "b", "c", "ended before"]) == {"a": 1, "b": 1}
+        assert store.attempts(["a", "b", "c"]) == {"a": 1, "b": 1}
+        alive.close()
+        assert client.exists(batches_key("fake")) == 0
+
+
+def test_where_batches_run_ahead_all_that_are_in_the_model_count(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        journal = RedisBatchJournal(client, "fake", "dead", batches_ahead=1)
+        for keys in (["a"], ["b"], ["c"]):
+            journal.begin(keys)
+        assert RedisVectorStore(client, VectorCodec("fake", DIMENSION)).attempts(["a", "b", "c"]) == {"b": 1, "c": 1}
+
+
+def test_a_journal_without_redis_costs_a_moment_and_nothing_else(tmp_path: Path) -> None:
+    clock = HandClock()
+    with hasty_redis(f"redis://127.0.0.1:{free_loopback_port()}/0") as client:
+        journal = RedisBatchJournal(client, "fake", "worker", clock=clock)
+        journal.begin(["a"])
+        journal.begin(["b"])
+        journal.close()
+    with running_redis(tmp_path) as url, redis.Redis.from_url(url) as client:
+        journal.client = client
+        journal.begin(["c"])
+        assert client.exists(batches_key("fake")) == 0, "it is silent for a while"
+        clock.now += 60
+        journal.begin(["d"])
+        assert client.hget(batches_key("fake"), "worker") == b'["d"]'
 
 
 def test_redis_keys_expire(redis_url: str) -> None:

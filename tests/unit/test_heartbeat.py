@@ -13,7 +13,7 @@ def heartbeat(encoder: FakeEncoder) -> Heartbeat:
     throughput = Throughput(encoder.tokens_per_second)
     queue = BatchingQueue(encoder, throughput, max_batch_tokens=100)
     runner = JobRunner(encoder, queue, FakeVectorStore(), 60, 60.0)
-    return heartbeat_source(Settings(), encoder, throughput, runner)()
+    return heartbeat_source("host-1-abc", Settings(), encoder, throughput, runner)()
 
 
 def test_a_heartbeat_tells_the_kernel_its_threads_and_its_speed() -> None:
