@@ -8,7 +8,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock
 
@@ -22,8 +22,29 @@ else:  # that of Python 3.11.0 to 3.11.3, which Debian 12 has, knows no extracti
 NEEDED_FILES = frozenset({"revision", "Modules.jsonl", "HammerBlacklist.jsonl"})
 NEEDED_FOLDER = "Declarations"
 MOST_MEMBERS = 1_000_000
+READ_BYTES = 1 << 20
+MOST_TRAILING_BYTES = 64 * READ_BYTES
 MOST_UNPACKED_BYTES = 16 * 1024**3
 """Far above what Mathlib needs (20,000 members, 2 GB with all its imports), and far below a full disk's worth."""
+
+
+UNREADABLE = (
+    *(tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError),
+    *(ValueError, OverflowError, MemoryError),  # of headers that say odd things
+)
+
+
+class _StrictTarInfo(tarfile.TarInfo):
+    """Refuses a broken or missing header, which tarfile takes for the archive's end: only the end mark is one."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf == bytes(tarfile.BLOCKSIZE):
+                raise
+            raise tarfile.ReadError(str(error)) from error
 
 
 def unpack_corpus(archive: Path, root: Path) -> Path:
@@ -51,16 +72,26 @@ def unpack_corpus(archive: Path, root: Path) -> Path:
 def _unpack(archive: Path, folder: Path) -> None:
     folder.mkdir()
     try:
-        with tarfile.open(archive) as tar:
+        with tarfile.open(archive, tarinfo=_StrictTarInfo) as tar:
             for member in _checked_members(tar, archive):
                 if _is_needed(member):
                     tar.extract(member, folder, filter="data")
+            _check_end(tar)
     except tarfile.FilterError as error:
         raise ArtifactError(f"{archive} is not unpacked: {error}. Make it anew from plain files.") from error
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+    except UNREADABLE as error:
         raise ArtifactError(
             f"{archive} is no whole tar archive ({_first_line(error)}); remove it and fetch or make it again."
         ) from error
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Read to the end of the compression, where its checksum is; tarfile stops at the tar's own end mark."""
+    read_bytes = 0
+    while tar.fileobj is not None and (chunk := tar.fileobj.read(READ_BYTES)):
+        read_bytes += len(chunk)
+        if read_bytes > MOST_TRAILING_BYTES:
+            raise tarfile.ReadError("there is more behind its end mark than any tar program writes")
 
 
 def _checked_members(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
@@ -73,6 +104,8 @@ def _checked_members(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.Ta
                 f"{archive} is not unpacked: {member.name!r} is a link, a device or lies outside; "
                 "a corpus archive holds plain files under plain paths."
             )
+        if member.size < 0:
+            raise tarfile.ReadError("a member has a negative size")
         total += member.size
         if count > MOST_MEMBERS or total > MOST_UNPACKED_BYTES:
             raise ArtifactError(

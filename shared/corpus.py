@@ -114,7 +114,9 @@ def _read_modules(folder: Path) -> list[str]:
         try:
             names.add(_string(_parse_object(line), "name"))
         except ValueError as error:
-            raise CorpusError(f"{path}, line {number}: {error}. Mend the line or extract the corpus again.") from error
+            raise CorpusError(
+                f"{_shown(path)}, line {number}: {error}. Mend the line or extract the corpus again."
+            ) from error
     return sorted(names)
 
 
@@ -147,17 +149,21 @@ def _read_declaration_file(
     module = path.name.removesuffix(LINES_SUFFIX)
     lines = _lines(path)
     if lines and module not in modules:
-        raise CorpusError(f"{path} declares something, but Modules.jsonl has no module {module!r}; extract both again.")
+        raise CorpusError(
+            f"{_shown(path)} declares something, but Modules.jsonl has no module {module!r}; extract both again."
+        )
     for number, line in enumerate(lines, start=1):
         try:
             declaration = _parse_declaration(line, module)
         except ValueError as error:
             if on_broken_line == "stop":
                 raise CorpusError(
-                    f"{path}, line {number}: {error}. Mend the line or extract the corpus again; "
+                    f"{_shown(path)}, line {number}: {error}. Mend the line or extract the corpus again; "
                     "CORPUS_ON_BROKEN_LINE=skip-rest drops the rest of such a file."
                 ) from error
-            log.warning("%s, line %d: %s; dropped this and %d more lines", path, number, error, len(lines) - number)
+            log.warning(
+                "%s, line %d: %s; dropped this and %d more lines", _shown(path), number, error, len(lines) - number
+            )
             return
         yield declaration
 
@@ -238,3 +244,8 @@ def _flag(fields: dict[str, object], key: str) -> bool:
     if value is not None and not isinstance(value, bool):
         raise ValueError(f"field {key!r} is neither true nor false")
     return bool(value)
+
+
+def _shown(path: Path) -> str:
+    """A path as an error or a log line shows it: on one line, whatever the file is called."""
+    return str(path) if str(path).isprintable() else repr(str(path))
