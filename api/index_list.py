@@ -60,7 +60,7 @@ class IndexList:
 
 def _holds_plain_integers(text: bytes) -> bool:
     """Whether the brackets hold JSON integers without sign and nothing else, separated by single commas."""
-    if text.translate(None, b"0123456789,") != b"[]":
+    if text[:1] != b"[" or text[-1:] != b"]" or text[1:-1].translate(None, b"0123456789,"):
         return False
     characters = np.frombuffer(text, dtype=np.uint8)
     separates = characters == _COMMA
