@@ -8,7 +8,7 @@ from dataclasses import asdict
 from fastapi import APIRouter, Response
 
 from api.dependencies import CurrentService
-from api.deployment_status import REDIS_IS_SLOW, current_depth, describe
+from api.deployment_status import REDIS_IS_SLOW, QueueDepth, current_depth, describe
 from api.errors import documented_errors, json_response
 from shared.errors import NotReadyError
 
@@ -44,7 +44,7 @@ async def status(service: CurrentService) -> Response:
     return json_response(await describe(service))
 
 
-@router.get("/queue", responses=documented_errors(503))
+@router.get("/queue", response_model=QueueDepth, responses=documented_errors(503))
 async def queue(service: CurrentService) -> Response:
     """How much waits in each class of work, and for about how long."""
     depth = await current_depth(service)
