@@ -6,6 +6,7 @@ encoder without weights whose vectors the test can compute itself, so that every
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -206,6 +207,12 @@ class Deployment:
     def logs(self, name: str) -> str:
         """All that the processes of that name have printed."""
         return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob(f"{name}-*.log")))
+
+    def refusal_seconds(self) -> list[float]:
+        """Of each 429 the seconds between the body's arrival and the answer, from the replicas' logs."""
+        lines = [line for line in self.logs("api").splitlines() if "POST /retrieve 429" in line]
+        times = [dict(re.findall(r"(total_ms|receive_ms)=([\d.]+)", line)) for line in lines]
+        return [(float(each["total_ms"]) - float(each.get("receive_ms", 0))) / 1000 for each in times]
 
     def _keep(self, process: Process) -> Process:
         self.stack.callback(_end, process)

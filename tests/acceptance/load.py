@@ -1,6 +1,7 @@
 """Requests whose answers the test knows, sent by many clients at once."""
 
 import asyncio
+import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -78,6 +79,11 @@ class Heard:
     @property
     def retry_after(self) -> int:
         return int(self.headers["retry-after"])
+
+
+def p95(values: Sequence[float]) -> float:
+    """The 95th percentile."""
+    return statistics.quantiles(values, n=20)[-1] if len(values) > 1 else max(values, default=0.0)
 
 
 async def ask(client: httpx.AsyncClient, url: str, body: Body) -> Heard:

@@ -71,6 +71,7 @@ def test_two_replicas_with_different_corpora_are_never_both_ready(deploy: Deploy
         assert second.status()["ready"] is False
         assert second.status()["corpus"]["digest"] != first.status()["corpus"]["digest"]
         assert httpx.get(f"{second.url}/indexed-modules").status_code == 503
+        assert post(second.url, body_of("⊢ a goal", [])).status == 503
         first.process.stop()
         wait_until(second.is_ready, 30)
 

@@ -1,8 +1,6 @@
 """Ten times more work than the worker can do: who is let in is served in time, who is not hears so at once."""
 
 import asyncio
-import re
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +11,7 @@ import pytest
 from tests.acceptance.conftest import Deploy, Extent
 from tests.acceptance.deployment import Deployment, Replica
 from tests.acceptance.fault_report import Fault
-from tests.acceptance.load import Background, Body, Heard, ask, body_of, make_client, post, texts
+from tests.acceptance.load import Background, Body, Heard, ask, body_of, make_client, p95, post, texts
 from tests.embedding_fakes import wait_until
 
 PREMISES = 2048
@@ -44,13 +42,6 @@ async def upload_all(url: str, bodies: Sequence[Body]) -> list[Heard]:
         return await asyncio.gather(*(ask(client, url, body) for body in bodies))
 
 
-def refusal_seconds(deployment: Deployment) -> list[float]:
-    """Of each 429 the seconds between the body's arrival and the answer, from the replicas' logs."""
-    lines = [line for line in deployment.logs("api").splitlines() if "POST /retrieve 429" in line]
-    times = [dict(re.findall(r"(total_ms|receive_ms)=([\d.]+)", line)) for line in lines]
-    return [(float(each["total_ms"]) - float(each.get("receive_ms", 0))) / 1000 for each in times]
-
-
 @pytest.mark.timeout(300)
 def test_accepted_uploads_finish_in_time_others_hear_429_and_states_keep_being_served(
     deploy: Deploy, background: Background, faults: list[Fault], extent: Extent
@@ -79,9 +70,9 @@ def test_accepted_uploads_finish_in_time_others_hear_429_and_states_keep_being_s
         assert 1 <= len(accepted) < clients / 2
         assert max(each.seconds for each in accepted) < DEADLINE_SECONDS
         assert all(1 <= each.retry_after <= DEADLINE_SECONDS * 2 for each in refused)
-        assert percentile_95(refusal_seconds(deployment)) < SLOWEST_REFUSAL_SECONDS
+        assert p95(deployment.refusal_seconds()) < SLOWEST_REFUSAL_SECONDS
         assert {each.status for each in edited} == {200}
-        assert percentile_95([each.seconds for each in edited]) < DEADLINE_SECONDS / 4
+        assert p95([each.seconds for each in edited]) < DEADLINE_SECONDS / 4
         assert max(watch.most_bytes.values()) < MOST_MEMORY_BYTES, watch.most_bytes
         wait_until(deployment.is_idle, 30)
         faults.append(Fault(f"{clients} cold uploads at once", 1, clients, 0, 0, max(e.seconds for e in accepted)))
@@ -120,7 +111,3 @@ def watch_of(deployment: Deployment, replica: Replica, worker_pid: int) -> Watch
     assert deployment.redis_process is not None
     pids = {"api": replica.process.popen.pid, "worker": worker_pid, "redis": deployment.redis_process.popen.pid}
     return Watch({name: psutil.Process(pid) for name, pid in pids.items()})
-
-
-def percentile_95(values: list[float]) -> float:
-    return statistics.quantiles(values, n=20)[-1] if len(values) > 1 else max(values, default=0.0)

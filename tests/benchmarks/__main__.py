@@ -64,12 +64,21 @@ def system(archive: Path | None, folder: Path) -> Iterator[Comparison]:
     return measure_system(unpacked(archive, folder), folder)
 
 
+def overload(archive: Path | None, folder: Path) -> Iterator[Comparison]:
+    """Ten times more work than the worker can do."""
+    from tests.benchmarks.overload import measure_overload
+
+    del archive
+    return measure_overload(folder)
+
+
 SECTIONS: dict[str, Section] = {
     "search": search,
     "processes": processes,
     "overhead": overhead,
     "embedding": embedding,
     "system": system,
+    "overload": overload,
 }
 
 

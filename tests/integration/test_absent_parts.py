@@ -1,7 +1,6 @@
 """What a client hears while a part is away, and that its leaving ends the cost."""
 
 import os
-import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.demo import demo_corpus_path
 from shared.messages import Priority
 from shared.redis_client import leases_key
 from tests.embedding_fakes import wait_until
@@ -110,27 +108,3 @@ def test_while_redis_is_frozen_health_answers_and_requests_hear_503(prepared: Fa
         finally:
             os.kill(pid, signal.SIGCONT)
         wait_until(lambda: post(url, state="while frozen").status_code == 200, 30)
-
-
-def test_two_replicas_with_different_corpora_are_never_both_ready(prepared: FakeDeployment, tmp_path: Path) -> None:
-    smaller = tmp_path / "smaller"
-    shutil.copytree(demo_corpus_path(), smaller)
-    declarations = smaller / "Declarations" / "Init.Core.jsonl"
-    declarations.write_text("".join(declarations.read_text().splitlines(keepends=True)[1:]))
-    other = prepared.environment | {"DATA": str(smaller), "DATA_DIR": str(tmp_path / "state")}
-    with prepared.worker(), running_api(prepared.folder / "api-6.log", prepared.environment) as first:
-        run_prepare(tmp_path / "prepare.log", other)
-        with running_api(tmp_path / "api.log", other, ready=False) as second:
-            wait_until(lambda: "Another replica" in httpx.get(f"{second}/health/ready").text, 30)
-            assert status_of(f"{first}/health/ready") == 200
-            assert post(second).status_code == 503
-
-
-def test_a_redis_that_can_evict_the_queue_is_reported_at_start(prepared: FakeDeployment) -> None:
-    prepared.client.config_set("maxmemory-policy", "allkeys-lru")
-    log = prepared.folder / "api-7.log"
-    try:
-        with running_api(log, prepared.environment, ready=False):
-            assert "volatile-lru" in log.read_text()
-    finally:
-        prepared.client.config_set("maxmemory-policy", "volatile-lru")
