@@ -3,6 +3,7 @@
 `BaseHTTPMiddleware` is not used anywhere: it hides a client's disconnect from the route.
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -12,8 +13,10 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.errors import json_response
 from api.retrieval import StageTimes
 
+STOPPING = "This API process is being stopped: send the request again, another one takes it."
 ACCEPTABLE_REQUEST_ID = re.compile(r"[\w.:+/=-]{1,128}", re.ASCII)
 
 log = logging.getLogger("api.request")
@@ -31,8 +34,13 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         entry = _Entry(scope)
+        send_logged = entry.sending(send)
         try:
-            await self._app(scope, receive, entry.sending(send))
+            await self._app(scope, receive, send_logged)
+        except asyncio.CancelledError:  # the process stops, and this request has taken longer than it waits
+            if entry.status:
+                raise
+            await json_response({"detail": STOPPING}, 503, {"Retry-After": "1"})(scope, receive, send_logged)
         finally:
             entry.write()
 

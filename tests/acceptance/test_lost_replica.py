@@ -9,6 +9,8 @@ from tests.acceptance.fault_report import Fault
 from tests.acceptance.load import Background, body_of, post, texts
 from tests.embedding_fakes import wait_until
 
+STOP_SECONDS = 10
+"""What a stopping replica waits for open requests (api/main.py)."""
 DEADLINE_SECONDS = 6
 GRACE_SECONDS = 5
 """Leases outlive their jobs' deadline by this (api/admission.py)."""
@@ -56,3 +58,21 @@ def test_leases_of_a_killed_replica_expire_with_the_deadline_of_their_jobs(
         deployment.gate.unlink()
         wait_until(lambda: post(other.url, later).status == 200, DEADLINE_SECONDS + GRACE_SECONDS + 5)
         assert time.monotonic() - gone < DEADLINE_SECONDS + GRACE_SECONDS + 5
+
+
+def test_a_replica_told_to_stop_answers_what_ends_in_time_and_says_503_to_the_rest(
+    deploy: Deploy, background: Background
+) -> None:
+    with deploy() as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        deployment.gate.touch()
+        stuck = background.post(replica.url, body_of("⊢ stuck", texts("stuck", 10)))
+        wait_until(lambda: deployment.leases(Priority.BULK) == 1, 10)
+        replica.process.popen.send_signal(signal.SIGTERM)
+        heard = stuck.result(STOP_SECONDS + 5)
+        assert (heard.status, heard.retry_after) == (503, 1), heard
+        assert replica.process.popen.wait(10) in (0, -signal.SIGTERM)
+        assert "Traceback" not in replica.process.output()
+        deployment.gate.unlink()
+        wait_until(deployment.is_idle, 20)
