@@ -75,7 +75,7 @@ def test_work_that_somebody_else_awaits_goes_on_when_one_of_them_leaves(
         curl = start_curl(replica.url, path)
         wait_until(lambda: deployment.leases(Priority.STATE) == 1, 20)
         staying = [background.post(each.url, body) for each in (replica, other)]
-        wait_until(lambda: deployment.leases(Priority.STATE) == 2, 20)
+        wait_until(lambda: len(deployment.workers()[0].held_jobs) == 4, 20)
         curl.kill()
         curl.wait(10)
         deployment.gate.unlink()
