@@ -148,7 +148,7 @@ def usage(deployment: Deployment, worker: Process, replicas: list[Replica]) -> U
 def test_nothing_grows_and_nothing_is_left_over(
     deploy: Deploy, background: Background, faults: list[Fault], extent: Extent
 ) -> None:
-    count = extent.choose(1500, 20_000)
+    count = extent.choose(1000, 20_000)
     with deploy(MAX_BODY_BYTES="2000000") as deployment:
         worker = deployment.start_worker()
         replicas = [deployment.start_replica() for _ in range(2)]
