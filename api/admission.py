@@ -4,6 +4,7 @@ A lease belongs to a job, lives in a sorted set `job:tokens` scored by its expir
 with the job's last waiter or by the worker that finished it.  A worker drops a job whose lease is gone.
 """
 
+import asyncio
 import math
 import random
 from collections.abc import Sequence
@@ -68,6 +69,7 @@ class Admission:
         self._admit = client.register_script(ADMIT)
         self.refused_requests = 0
         self._owed: list[tuple[str, str]] = []
+        self._settling: asyncio.Future[None] | None = None
 
     async def admit(self, jobs: Sequence[EmbedJob], *, lease_seconds: float, tokens_per_second: float) -> None:
         """Take a lease for every job (all of one class) or raise `OverloadedError` with an honest Retry-After."""
@@ -87,13 +89,28 @@ class Admission:
             too_many_jobs = (held + len(jobs) - limit.jobs) * waiting / held
             raise overloaded(max(too_many_tokens, too_many_jobs), tokens_per_second)
 
-    async def release(self, jobs: Sequence[EmbedJob]) -> None:
-        """Give leases back: nobody waits for these jobs any more.  While Redis is away they are remembered."""
+    async def renew(self, jobs: Sequence[EmbedJob], *, lease_seconds: float, only_live: bool) -> None:
+        """Let leases of jobs live for so long; `only_live`: not of those that are done.  Raises `NotReadyError`."""
+        pipeline = self._client.pipeline(transaction=False)
+        try:
+            seconds, microseconds = await self._client.time()
+            for job in jobs:
+                expiry = seconds + microseconds / 1e6 + lease_seconds + GRACE_SECONDS
+                pipeline.zadd(leases_key(job.namespace, job.priority), {job.lease: expiry}, xx=only_live)
+            await pipeline.execute()
+        except RedisError as error:
+            raise redis_away(error) from error
+
+    def release(self, jobs: Sequence[EmbedJob]) -> None:
+        """Give leases back: nobody waits for these jobs any more.  Nobody waits for that either."""
         self._owed += [(leases_key(job.namespace, job.priority), job.lease) for job in jobs]
-        await self.settle()
+        self._settling = asyncio.ensure_future(self.settle())
 
     async def settle(self) -> None:
-        """Give back what could not be given back before: a lease that stays keeps others out until it expires."""
+        """Give back all leases that are owed: one that stays keeps others out until it expires.
+
+        While Redis is away they are remembered, and the sweep tries again.
+        """
         owed, self._owed = self._owed, []
         if not owed:
             return

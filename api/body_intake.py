@@ -5,6 +5,7 @@ Pure ASGI middleware, for the reason in `api/request_log.py`.
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from shared.errors import OverloadedError, PayloadTooLargeError, SlowRequestErro
 LARGE_BODY_BYTES = 128 * 1024
 """Smaller ones are parsed in less time than it takes to hand them to a thread."""
 
-UNREAD_RETRY_AFTER_SECONDS = 1
+LONGEST_UNREAD_RETRY_AFTER_SECONDS = 3
+"""Bodies are read within a second; a spread keeps those that are refused together from returning together."""
 
 
 @dataclass
@@ -47,9 +49,9 @@ class BodyRoom:
     def refuse(self) -> OverloadedError:
         """A refusal of a body that is not read, counted."""
         self.unread_bodies += 1
+        seconds = random.randint(1, LONGEST_UNREAD_RETRY_AFTER_SECONDS)
         return OverloadedError(
-            f"The server has its hands full with other bodies: try again in {UNREAD_RETRY_AFTER_SECONDS} second.",
-            UNREAD_RETRY_AFTER_SECONDS,
+            f"The server has its hands full with other bodies: try again after {seconds} s.", seconds
         )
 
     @contextmanager

@@ -1,10 +1,28 @@
-"""Ends asyncio tasks for certain."""
+"""Background tasks of asyncio: kept running, and ended for certain."""
 
 import asyncio
-from collections.abc import Iterable
+import logging
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 CANCEL_AGAIN_SECONDS = 0.2
+RESTART_SECONDS = 1.0
+
+log = logging.getLogger("api")
+
+
+def keep_running(work: Callable[[], Awaitable[None]], name: str) -> asyncio.Task[None]:
+    """A task that does endless work until it is cancelled; an unexpected failure is logged and the work begun anew."""
+
+    async def run() -> None:
+        while True:
+            try:
+                await work()
+            except Exception:
+                log.exception("%s failed; starting again", name)
+            await asyncio.sleep(RESTART_SECONDS)
+
+    return asyncio.create_task(run(), name=name)
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Future[Any]]) -> None:

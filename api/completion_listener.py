@@ -86,7 +86,8 @@ class CompletionListener:
             for awaited in list(self.embeddings.awaited.values()):
                 await self.embeddings.recheck(awaited)
             async for message in subscription.listen():
-                await self.embeddings.on_done(JobDone.from_bytes(message["data"]))
+                if (done := _parse(message["data"])) is not None:
+                    await self.embeddings.on_done(done)
 
     async def _recover(self, suspects: Sequence[AwaitedJob]) -> None:
         """Publish jobs again that have been on no queue and with no live worker for some time.
@@ -110,3 +111,12 @@ class CompletionListener:
     async def _queued_jobs(self, queues: Iterable[str]) -> set[str]:
         lists = [priority_list(queue, step) for queue in queues for step in PRIORITY_STEPS]
         return {job_id.decode() for job_id in await self.client.eval(QUEUED_JOBS, len(lists), *lists)}
+
+
+def _parse(data: bytes) -> JobDone | None:
+    """A completion; None for what is none, which is logged: whoever can publish here must not end the subscription."""
+    try:
+        return JobDone.from_bytes(data)
+    except (ValueError, TypeError, KeyError) as error:
+        log.warning("a message of %d bytes is no completion (%s): ignored", len(data), type(error).__name__)
+        return None

@@ -1,7 +1,8 @@
 """One corpus a deployment: the order of premises is a contract, so two replicas must never serve different ones.
 
-The first ready replica claims its corpus digest under an expiring key and keeps it alive; a newcomer with another
-digest stays unready until the claim has expired.
+The first ready replica claims its corpus digest and keeps the claim alive; a newcomer with another digest stays unready
+until the claim has ended, and then until it is sure that nobody renews it: after a time in which Redis was away,
+replicas that serve already take their claim back.
 """
 
 import asyncio
@@ -12,17 +13,30 @@ import redis.asyncio
 
 from shared.redis_client import RedisError
 
-CLAIM_KEY = "premises:corpus-digest"
+CLAIM_KEY = "premises:corpus-claim"
+"""Hash of `digest`, `until` and `sure_at`, in Redis' own time.  Without a lifetime, so that it is never evicted."""
+
 CLAIM_SECONDS = 10
 RENEW_SECONDS = 2.0
+SURE_SECONDS = 2.5 * RENEW_SECONDS
+"""After this every replica that serves has renewed its claim."""
 
 RENEW = """
-local held = redis.call('GET', KEYS[1])
-if not held or held == ARGV[1] then
-  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-  return ARGV[1]
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+local digest, claim_seconds, sure_seconds, serving = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
+local held, ends, sure_at = unpack(redis.call('HMGET', KEYS[1], 'digest', 'until', 'sure_at'))
+if serving then
+  sure_at = now
+elseif not held then
+  local up = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
+  sure_at = up < tonumber(sure_seconds) and now + sure_seconds or now
+elseif held ~= digest then
+  if tonumber(ends) > now then return {held, '0'} end
+  sure_at = now + sure_seconds
 end
-return held
+redis.call('HSET', KEYS[1], 'digest', digest, 'until', now + claim_seconds, 'sure_at', sure_at)
+return {digest, tostring(sure_at - now)}
 """
 
 log = logging.getLogger("api")
@@ -41,13 +55,14 @@ class CorpusClaim:
         """Claim and renew until cancelled.  Redis being away leaves the last verdict standing."""
         renew = self.client.register_script(RENEW)
         while True:
+            args: list[str | int | float] = [self.digest, CLAIM_SECONDS, SURE_SECONDS, int(self.settled)]
             try:
-                held = (await renew(keys=[CLAIM_KEY], args=[self.digest, CLAIM_SECONDS])).decode()
+                held, unsure_seconds = await renew(keys=[CLAIM_KEY], args=args)
             except RedisError as error:
                 log.debug("claim not renewed: %s", type(error).__name__)
             else:
-                self._judge(held)
-            await asyncio.sleep(RENEW_SECONDS)
+                self._judge(held.decode(), sure=float(unsure_seconds) <= 0)
+            await asyncio.sleep(RENEW_SECONDS if self.settled else RENEW_SECONDS / 4)
 
     def why_not_ready(self) -> str | None:
         """A sentence while this replica must not serve, else None."""
@@ -58,9 +73,9 @@ class CorpusClaim:
             )
         return None if self.settled else "The corpus is not claimed in Redis yet."
 
-    def _judge(self, held: str) -> None:
-        conflict = None if held == self.digest or self.settled else held
+    def _judge(self, held: str, *, sure: bool) -> None:
+        conflict = None if held == self.digest else held
         if conflict and conflict != self.conflict:
             log.error("another replica serves another corpus (digest %s): not ready", held[:12])
         self.conflict = conflict
-        self.settled = self.settled or conflict is None
+        self.settled = self.settled or (conflict is None and sure)

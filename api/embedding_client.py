@@ -6,6 +6,7 @@ import math
 import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,11 +17,16 @@ from api.job_publisher import JobPublisher
 from api.vector_cache import VectorCache
 from api.worker_directory import WorkerDirectory
 from shared.embedding_cache import CachedVector, Vector, text_key
-from shared.errors import DeadlineExceededError, PremiseServerError, TextRejectedError
+from shared.errors import DeadlineExceededError, NotReadyError, PremiseServerError, TextRejectedError
 from shared.messages import EmbedJob, Heartbeat, JobDone, Priority
 
 MOST_JOBS_OF_A_REQUEST = 8
 FEWEST_TEXTS_OF_A_JOB = 64
+LEAST_RENEWAL_SECONDS = 0.5
+"""A lease lives some seconds longer than its job's deadline anyway."""
+
+OVERTIME_SECONDS = 0.25
+"""Who waits for vectors ends by itself at the deadline; this ends who waits for Redis."""
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +72,8 @@ class AwaitedJob:
     published_at: float
     deadline: float
     waiters: int = 0
-    released: bool = False
-    """Its worker has finished it, and with that released its lease."""
-    enqueued_again: bool = False
+    finished: bool = False
+    """Its worker has said so, and has released its lease."""
     missing_since: float | None = None
     """Since when it was seen on no queue and with no worker (monotonic seconds)."""
 
@@ -96,6 +101,13 @@ class EmbeddingClient:
         Raises `NotReadyError` (a part is away), `OverloadedError` (refused before anything was enqueued),
         `DeadlineExceededError` and `TextRejectedError` (the model cannot embed one of them).
         """
+        try:
+            async with asyncio.timeout(max(0.0, order.deadline - time.time()) + OVERTIME_SECONDS):
+                return await self._embed(groups, order)
+        except TimeoutError:
+            raise DeadlineExceededError("The queue did not answer in time: try again.") from None
+
+    async def _embed(self, groups: Sequence[TextGroup], order: EmbeddingOrder) -> Embedded:
         codec = self.directory.codec()
         keys = [[text_key(text) for text in group.texts] for group in groups]
         wanted = list(dict.fromkeys(key for group_keys in keys for key in group_keys))
@@ -125,6 +137,7 @@ class EmbeddingClient:
         order: EmbeddingOrder,
         found: dict[str, CachedVector],
     ) -> int:
+        self.directory.require_worker()
         created = [
             awaited
             for priority, group in texts
@@ -132,13 +145,23 @@ class EmbeddingClient:
         ]
         jobs = list({id(job): job for key in missing if (job := self._job_of_key[key])}.values())
         futures = {key: self._job_of_key[key].futures[key] for key in missing}
+        joined = [
+            awaited
+            for awaited in jobs
+            if awaited not in created and awaited.deadline + LEAST_RENEWAL_SECONDS < order.deadline
+        ]
         for awaited in jobs:
             awaited.waiters += 1
             awaited.deadline = max(awaited.deadline, order.deadline)
         needed = {key for priority, group in texts if priority is Priority.STATE for key in group}
         partial = False
         try:
-            await self._enqueue(created, order)
+            if joined:  # a job lives as long as its longest waiter
+                with suppress(NotReadyError):  # then its lease ends earlier, and the sweep enqueues it again
+                    joined_jobs = [awaited.job for awaited in joined]
+                    await self.admission.renew(joined_jobs, lease_seconds=_seconds_until(order), only_live=True)
+            if created:  # shielded: others may have joined these jobs when their maker leaves
+                await asyncio.shield(asyncio.ensure_future(self._enqueue(created, order)))
             results = await self._results(futures, needed, order)
             found.update(results)
             partial = len(results) < len(futures)
@@ -146,7 +169,7 @@ class EmbeddingClient:
             if partial:
                 self._linger(jobs, futures, order.deadline)
             else:
-                await self._leave(jobs)
+                self._leave(jobs)
         return len(created)
 
     def _claim(self, texts: Mapping[str, str], priority: Priority, order: EmbeddingOrder) -> list[AwaitedJob]:
@@ -181,28 +204,29 @@ class EmbeddingClient:
         return AwaitedJob(job, {key: loop.create_future() for key in part}, time.monotonic(), order.deadline)
 
     async def _enqueue(self, created: Sequence[AwaitedJob], order: EmbeddingOrder) -> None:
-        if not created:
-            return
+        """Admit and publish; what goes wrong is told to all who wait for these jobs."""
         jobs = [awaited.job for awaited in created]
         try:
             for priority in sorted({job.priority for job in jobs}, reverse=True):
                 await self.admission.admit(
                     [job for job in jobs if job.priority is priority],
-                    lease_seconds=max(1.0, order.deadline - time.time()),
+                    lease_seconds=_seconds_until(order),
                     tokens_per_second=self.directory.tokens_per_second(),
                 )
-            await self.publisher.publish(jobs)
+            await self.publisher.publish([awaited.job for awaited in created if awaited.waiters])
         except PremiseServerError as error:
             self._fail(created, error)
-            raise
+        finally:
+            self.admission.release([awaited.job for awaited in created if not awaited.waiters])
 
     async def _results(
         self, futures: Mapping[str, asyncio.Future[CachedVector]], needed: Collection[str], order: EmbeddingOrder
     ) -> dict[str, CachedVector]:
         """Wait for all results, from `partial_at` on for the needed ones alone, until the deadline."""
-        await _wait(futures.values(), min(order.deadline, order.partial_at))
+        await _wait(futures.values(), min(order.deadline, order.partial_at), asyncio.FIRST_EXCEPTION)
         if order.partial_at < order.deadline:
-            await _wait([future for key, future in futures.items() if key in needed], order.deadline)
+            needed_futures = [future for key, future in futures.items() if key in needed]
+            await _wait(needed_futures, order.deadline, asyncio.FIRST_EXCEPTION)
         for future in futures.values():
             if future.done() and (failure := future.exception()) is not None:
                 raise failure
@@ -222,7 +246,7 @@ class EmbeddingClient:
             try:
                 await _wait(futures.values(), deadline)
             finally:
-                await self._leave(jobs)
+                self._leave(jobs)
 
         task = asyncio.create_task(linger(), name="linger")
         self._lingering.add(task)
@@ -232,17 +256,17 @@ class EmbeddingClient:
         """Wait for nothing any longer."""
         await cancel_and_wait(self._lingering)
 
-    async def _leave(self, jobs: Iterable[AwaitedJob]) -> None:
+    def _leave(self, jobs: Iterable[AwaitedJob]) -> None:
         """Stop waiting; jobs that nobody else awaits are forgotten and their leases released, however they ended."""
         abandoned = []
         for awaited in jobs:
             awaited.waiters -= 1
             if awaited.waiters == 0:
                 self._forget(awaited)
-                if not awaited.released:
+                if not awaited.finished:
                     abandoned.append(awaited.job)
         if abandoned:
-            await asyncio.shield(self.admission.release(abandoned))
+            self.admission.release(abandoned)
 
     def _forget(self, awaited: AwaitedJob) -> None:
         self.awaited.pop(awaited.job.job_id, None)
@@ -263,7 +287,7 @@ class EmbeddingClient:
         awaited = self.awaited.get(done.job_id)
         if awaited is None:
             return
-        awaited.released = not awaited.enqueued_again  # what is enqueued again carries no lease
+        awaited.finished = True
         for failed in done.failed:
             future = awaited.futures.get(failed.key)
             if future is not None and not future.done():
@@ -278,17 +302,25 @@ class EmbeddingClient:
                 awaited.futures[key].set_result(entry)
 
     async def publish_again(self, awaited: AwaitedJob) -> None:
-        """Enqueue what is left of a job that the broker lost, under its old id."""
+        """Enqueue what is left of a job that the broker lost, under its old id and with a lease as before."""
         left = set(awaited.outstanding())
         texts = [text for text in awaited.job.texts if text_key(text) in left]
-        awaited.published_at, awaited.enqueued_again = time.monotonic(), True
-        await self.publisher.publish([replace(awaited.job, texts=texts, deadline=awaited.deadline, lease="")])
+        awaited.published_at = time.monotonic()
+        lease_seconds = max(1.0, awaited.deadline - time.time())
+        await self.admission.renew([awaited.job], lease_seconds=lease_seconds, only_live=False)
+        await self.publisher.publish([replace(awaited.job, texts=texts, deadline=awaited.deadline)])
 
 
-async def _wait(futures: Collection[asyncio.Future[CachedVector]], until: float) -> None:
-    """Until all are done or the time (epoch seconds) has come."""
+def _seconds_until(order: EmbeddingOrder) -> float:
+    return max(1.0, order.deadline - time.time())
+
+
+async def _wait(
+    futures: Collection[asyncio.Future[CachedVector]], until: float, return_when: str = asyncio.ALL_COMPLETED
+) -> None:
+    """Until all are done (or what `return_when` says) or the time (epoch seconds) has come."""
     if futures:
-        await asyncio.wait(futures, timeout=max(0.0, until - time.time()))
+        await asyncio.wait(futures, timeout=max(0.0, until - time.time()), return_when=return_when)
 
 
 def _stack(vectors: Sequence[Vector], dimension: int) -> Vector:

@@ -46,6 +46,8 @@ class RequestLimits:
 class StageTimes:
     """Seconds by stage of one request, and counts for its log line."""
 
+    started: float = field(default_factory=time.perf_counter)
+    """When the request came; its deadline counts from there."""
     seconds: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     partial: tuple[int, int] | None = None
@@ -114,9 +116,9 @@ class Retriever:
             TextGroup(states, Priority.STATE),
             TextGroup([premise.decl for premise in new_premises], Priority.BULK),
         ]
-        now = time.time()
+        arrived = time.time() - (time.perf_counter() - stages.started)
         order = EmbeddingOrder(
-            now + self.limits.timeout_seconds, request_id, partial_at=now + self.limits.partial_after_seconds
+            arrived + self.limits.timeout_seconds, request_id, partial_at=arrived + self.limits.partial_after_seconds
         )
         try:
             embedded = await self.embeddings.embed(groups, order)

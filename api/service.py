@@ -16,7 +16,7 @@ import redis.asyncio
 from api.accessibility import Accessibility
 from api.admission import Admission, Limit
 from api.body_intake import BodyRoom
-from api.cancellation import cancel_and_wait
+from api.cancellation import cancel_and_wait, keep_running
 from api.completion_listener import CompletionListener
 from api.corpus_claim import CorpusClaim
 from api.embedding_client import EmbeddingClient
@@ -164,7 +164,7 @@ def make_embedding_side(settings: Settings) -> EmbeddingSide:
     publisher = JobPublisher(settings)
     embeddings = EmbeddingClient(
         directory=directory,
-        cache=VectorCache(client),
+        cache=VectorCache(client, redis_is_away=lambda: directory.redis_away),
         admission=Admission(client, admission_limits(settings)),
         publisher=publisher,
         reply_channel=reply_channel(uuid.uuid4().hex),
@@ -210,9 +210,9 @@ async def running_embedding_side(settings: Settings) -> AsyncIterator[EmbeddingS
     await side.directory.refresh()
     await warn_of_eviction(side.client)
     tasks = [
-        asyncio.create_task(side.directory.watch(), name="watch workers"),
-        asyncio.create_task(side.listener.listen(), name="hear completions"),
-        asyncio.create_task(side.listener.sweep(), name="sweep"),
+        keep_running(side.directory.watch, "watching workers"),
+        keep_running(side.listener.listen, "hearing completions"),
+        keep_running(side.listener.sweep, "the sweep"),
     ]
     try:
         yield side

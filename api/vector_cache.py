@@ -1,7 +1,8 @@
 """The API's side of the vector cache: a small one in the process before the shared one in Redis."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+import redis
 import redis.asyncio
 from cachetools import LRUCache
 
@@ -16,8 +17,15 @@ ENTRY_BYTES = 600
 class VectorCache:
     """Looks vectors up by content hash.  Vectors are immutable: an in-process entry can be old but never wrong."""
 
-    def __init__(self, client: redis.asyncio.Redis, in_process_bytes: int = IN_PROCESS_BYTES) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        redis_is_away: Callable[[], bool] = lambda: False,
+        in_process_bytes: int = IN_PROCESS_BYTES,
+    ) -> None:
         self._client = client
+        self._redis_is_away = redis_is_away
         self._recent: LRUCache[tuple[str, str], CachedVector] = LRUCache(
             in_process_bytes, getsizeof=lambda entry: entry.vector.nbytes + ENTRY_BYTES
         )
@@ -35,6 +43,8 @@ class VectorCache:
     async def _fetch_shared(self, codec: VectorCodec, keys: Sequence[str]) -> dict[str, CachedVector]:
         if not keys:
             return {}
+        if self._redis_is_away():  # seen within the last seconds: waiting for a time-out again would help nobody
+            raise redis_away(redis.ConnectionError())
         try:
             values: Iterable[object] = await self._client.mget([codec.redis_key(key) for key in keys])
         except RedisError as error:

@@ -5,6 +5,7 @@ evicted would count as dead.  Each entry carries the moment of its end instead, 
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import redis
 import redis.asyncio
@@ -57,5 +58,9 @@ async def read_live_workers(client: redis.asyncio.Redis) -> list[Heartbeat]:
 
 
 def _parse(values: Iterable[object]) -> list[Heartbeat]:
-    heartbeats = [Heartbeat.from_bytes(value) for value in values if isinstance(value, bytes)]
+    """Whatever cannot be read, as of a worker of another version, is left out: it must not hide the others."""
+    heartbeats = []
+    for value in values:
+        with suppress(ValueError, TypeError):
+            heartbeats += [Heartbeat.from_bytes(value)] if isinstance(value, bytes) else []
     return sorted(heartbeats, key=lambda heartbeat: heartbeat.started_at)

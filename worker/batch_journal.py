@@ -31,11 +31,18 @@ class BatchJournal(Protocol):
         """A batch of these texts, by content hash, is about to enter the model."""
         ...
 
+    def rest(self) -> None:
+        """Nothing is in the model, and nothing waits for it."""
+        ...
+
 
 class NoJournal:
     """Notes nothing: for a model that is not shared with other processes."""
 
     def begin(self, keys: Sequence[str]) -> None:
+        """Do nothing."""
+
+    def rest(self) -> None:
         """Do nothing."""
 
 
@@ -59,18 +66,19 @@ class RedisBatchJournal:
     def begin(self, keys: Sequence[str]) -> None:
         """Note the batch in the place of those that have ended; after a failure nothing is noted for some seconds."""
         self._latest.append(keys)
+        note = orjson.dumps([key for batch in self._latest for key in batch])
+        self._write(lambda: self.client.hset(batches_key(self.namespace), self.worker_id, note))
+
+    def rest(self) -> None:
+        """Take the note back: the model is idle, or the worker ends by itself."""
+        self._latest.clear()
+        self._write(lambda: self.client.hdel(batches_key(self.namespace), self.worker_id))
+
+    def _write(self, write: Callable[[], object]) -> None:
         if self.clock() < self._silent_until:
             return
-        note = orjson.dumps([key for batch in self._latest for key in batch])
         try:
-            self.client.hset(batches_key(self.namespace), self.worker_id, note)
+            write()
         except RedisError as error:
             log.warning("the batch journal cannot be written (%s); going on without", type(error).__name__)
             self._silent_until = self.clock() + PAUSE_SECONDS
-
-    def close(self) -> None:
-        """Take the note back: the worker ends by itself."""
-        try:
-            self.client.hdel(batches_key(self.namespace), self.worker_id)
-        except RedisError as error:
-            log.warning("the batch journal cannot be closed (%s)", type(error).__name__)

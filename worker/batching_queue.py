@@ -219,6 +219,8 @@ class BatchingQueue:
                 launched.append(self._launch(*picked))
             if not picked or len(launched) > self._encoder.batches_ahead:
                 self._finish(launched.popleft())
+            if not launched and not any(self.depth().values()):
+                self._journal.rest()
 
     def _enqueue(self, key: str, token_ids: TokenIds, priority: Priority, ticket: Ticket, *, alone: bool) -> None:
         pending = self._in_flight.get(key) or self._waiting_at_least_as_early(key, priority)

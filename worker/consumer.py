@@ -111,7 +111,7 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     exit_code = run_celery(settings, encoder, runner)
     close_soon(queue, settings.worker_stop_seconds)  # Celery may have ended by itself, with jobs in its threads
     turns.stop()
-    journal.close()
+    journal.rest()
     heartbeat.stop()
     return exit_code
 

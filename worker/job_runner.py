@@ -9,6 +9,7 @@ from typing import Protocol
 
 from shared.embedding_cache import CachedVector, text_key
 from shared.messages import WORKER_LOST, EmbedJob, FailedText, JobDone, Priority
+from shared.redis_client import RedisError
 from worker.batch_journal import MOST_ATTEMPTS
 from worker.batching_queue import BatchingQueue, Ticket, TokenIds
 from worker.vector_store import VectorStore
@@ -84,6 +85,12 @@ class JobRunner:
             return
         try:
             self._run_claimed(job)
+        except (JobReturned, JobContinues, RedisError):
+            raise
+        except Exception:
+            log.exception("job %s cannot be done", job.job_id)
+            failed = [FailedText(text_key(text), "job_error", "the worker failed on its job") for text in job.texts]
+            self._finish(job, {}, self.cache_ttl_seconds, failed)
         finally:
             with self._lock:
                 self._held.discard(job.job_id)
@@ -173,11 +180,12 @@ class JobRunner:
             try:
                 [token_ids[key]] = self.tokenizer.tokenize([text])
             except Exception as error:  # noqa: BLE001 - see above
-                failed.append(FailedText(key, "tokenizer_error", f"the tokenizer failed on this text: {error}"))
+                message = f"the tokenizer failed on this text ({type(error).__name__})"
+                failed.append(FailedText(key, "tokenizer_error", message))
         return token_ids, failed
 
     def _is_wanted(self, job: EmbedJob) -> bool:
-        if self.wall_clock() <= job.deadline and self.store.is_wanted(job):
+        if self.store.is_wanted(job) if job.lease else self.wall_clock() <= job.deadline:
             return True
         self.dropped_jobs += 1
         log.info("job %s: nobody waits for it any more: dropped", job.job_id)

@@ -1,12 +1,19 @@
 """The Celery side of the worker: one thin task around the job runner."""
 
+import threading
+
 from celery import Celery
 from celery.exceptions import Reject
+from kombu.exceptions import OperationalError
 
 from shared.celery_app import send_job
 from shared.messages import EMBED_TASK, EmbedJob
 from shared.redis_client import RedisError
 from worker.job_runner import JobContinues, JobReturned, JobRunner
+
+PAUSE_SECONDS = 1.0
+"""A Redis that refuses at once would otherwise be asked without end."""
+PAUSE = threading.Event()
 
 
 def register_tasks(app: Celery, runner: JobRunner) -> None:
@@ -19,6 +26,15 @@ def register_tasks(app: Celery, runner: JobRunner) -> None:
         except JobReturned as returned:
             raise Reject(str(returned), requeue=True) from None
         except JobContinues as continues:
-            send_job(app, continues.rest, retry=True)  # before the old message is acknowledged
+            give_rest_back(app, continues.rest)
         except RedisError as error:  # away for longer than the client was patient: what is not written is not done
+            PAUSE.wait(PAUSE_SECONDS)
             raise Reject(type(error).__name__, requeue=True) from None
+
+
+def give_rest_back(app: Celery, rest: EmbedJob) -> None:
+    """Publish what is left of a job before its old message is acknowledged; where that fails, that one goes back."""
+    try:
+        send_job(app, rest, retry=True)
+    except (OperationalError, RedisError, OSError) as error:
+        raise Reject(type(error).__name__, requeue=True) from None

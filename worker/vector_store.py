@@ -53,7 +53,7 @@ class VectorStore(Protocol):
         ...
 
     def is_wanted(self, job: EmbedJob) -> bool:
-        """Whether somebody still waits for the job: its lease exists."""
+        """Whether somebody still waits for the job: its lease lives."""
         ...
 
     def attempts(self, keys: Sequence[str]) -> dict[str, int]:
@@ -95,8 +95,14 @@ class RedisVectorStore:
         pipeline.execute()
 
     def is_wanted(self, job: EmbedJob) -> bool:
-        """One ZSCORE; a job without a lease is always wanted."""
-        return not job.lease or self.client.zscore(leases_key(job.namespace, job.priority), job.lease) is not None
+        """Its lease and Redis' time; a job without a lease is always wanted."""
+        if not job.lease:
+            return True
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.zscore(leases_key(job.namespace, job.priority), job.lease)
+        pipeline.time()
+        expiry, (seconds, _) = pipeline.execute()
+        return expiry is not None and float(expiry) > seconds
 
     def attempts(self, keys: Sequence[str]) -> dict[str, int]:
         """One script, which also counts what dead workers had in their model."""

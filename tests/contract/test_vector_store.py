@@ -91,6 +91,15 @@ def test_finishing_stores_and_releases_the_lease(stores: Stores) -> None:
     assert not stores.store.is_wanted(JOB)
 
 
+def test_a_job_whose_lease_has_expired_is_not_wanted(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        store = RedisVectorStore(client, VectorCodec("fake", DIMENSION))
+        seconds, _ = client.time()
+        for expiry, wanted in ((seconds + 10, True), (seconds - 1, False)):
+            client.zadd(leases_key(JOB.namespace, JOB.priority), {JOB.lease: expiry})
+            assert store.is_wanted(JOB) is wanted
+
+
 def test_a_job_without_a_lease_is_always_wanted(stores: Stores) -> None:
     assert stores.store.is_wanted(EmbedJob("other", "fake", Priority.CORPUS, [], "channel", 0.0))
 
@@ -136,7 +145,7 @@ def test_only_what_dead_workers_had_in_their_model_counts_and_once(redis_url: st
         alive.begin(["b", "c"])
         assert store.attempts(["a", "b", "c", "ended before"]) == {"a": 1, "b": 1}
         assert store.attempts(["a", "b", "c"]) == {"a": 1, "b": 1}
-        alive.close()
+        alive.rest()
         assert client.exists(batches_key("fake")) == 0
 
 
@@ -155,7 +164,7 @@ def test_a_journal_without_redis_costs_a_moment_and_nothing_else(tmp_path: Path)
         journal = RedisBatchJournal(client, "fake", "worker", clock=clock)
         journal.begin(["a"])
         journal.begin(["b"])
-        journal.close()
+        journal.rest()
     with running_redis(tmp_path) as url, redis.Redis.from_url(url) as client:
         journal.client = client
         journal.begin(["c"])

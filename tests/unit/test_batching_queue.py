@@ -23,9 +23,14 @@ class ListedBatches:
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
+        self.rests: list[int] = []
+        """How many batches had begun whenever the model came to rest."""
 
     def begin(self, keys: Sequence[str]) -> None:
         self.batches.append(list(keys))
+
+    def rest(self) -> None:
+        self.rests.append(len(self.batches))
 
 
 class QueueUnderTest:
@@ -220,6 +225,13 @@ def test_a_text_to_go_alone_is_in_no_batch_with_others(tested: QueueUnderTest) -
     assert [texts[0]] in tested.journal.batches
     assert [texts[3]] in tested.journal.batches
     assert [texts[1], texts[2], texts[4], texts[5]] in tested.journal.batches
+
+
+def test_the_journal_is_told_when_nothing_is_in_the_model_or_waits_for_it(tested: QueueUnderTest) -> None:
+    ticket = tested.submit(*(f"{number:060d}" for number in range(3)))
+    tested.thread.start()
+    results_of(ticket)
+    wait_until(lambda: tested.journal.rests == [3])
 
 
 def test_a_batch_is_noted_before_it_starts_and_once_however_often_it_is_halved(tested: QueueUnderTest) -> None:

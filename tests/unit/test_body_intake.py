@@ -77,7 +77,7 @@ def test_a_body_without_room_is_received_to_its_end_and_refused_unread() -> None
 
     with pytest.raises(OverloadedError) as refused:
         asyncio.run(serve(there, connection, handle))
-    assert refused.value.retry_after_seconds == 1
+    assert 1 <= refused.value.retry_after_seconds <= 3
     assert connection.taken == 4
     assert (there.held_bytes, there.unread_bodies) == (98, 1)
 
