@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.acceptance.load import Heard
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->"
 COLUMNS = ("fault", "tried", "requests in flight", "lost", "wrong", "slowest recovery")
@@ -20,6 +22,15 @@ class Fault:
     """Requests that heard nothing, or a success that was none, and jobs that vanished."""
     wrong: int
     slowest_recovery_seconds: float
+
+    @classmethod
+    def seen(
+        cls, name: str, heard: Sequence[Heard], recovery_seconds: float, *, in_flight: int | None = None
+    ) -> "Fault":
+        """One try of a fault, counted from what clients heard."""
+        lost = sum(each.status == 0 for each in heard)
+        wrong = sum(each.wrong for each in heard) - lost
+        return cls(name, 1, len(heard) if in_flight is None else in_flight, lost, wrong, recovery_seconds)
 
     def row(self) -> str:
         """A line of the table."""

@@ -64,6 +64,8 @@ class Heard:
     """What a client heard; status 0: the connection broke."""
 
     status: int
+    started: float
+    """time.monotonic"""
     seconds: float
     body: Body
     answer: object
@@ -92,8 +94,9 @@ async def ask(client: httpx.AsyncClient, url: str, body: Body) -> Heard:
     try:
         response = await client.post(f"{url}/retrieve", content=orjson.dumps(body), headers=JSON)
     except httpx.TransportError as error:
-        return Heard(0, time.monotonic() - started, body, type(error).__name__, {})
-    return Heard(response.status_code, time.monotonic() - started, body, response.json(), dict(response.headers))
+        return Heard(0, started, time.monotonic() - started, body, type(error).__name__, {})
+    seconds = time.monotonic() - started
+    return Heard(response.status_code, started, seconds, body, response.json(), dict(response.headers))
 
 
 async def ask_until_answered(client: httpx.AsyncClient, url: str, body: Body, deadline_seconds: float) -> list[Heard]:

@@ -35,6 +35,8 @@ def test_without_a_worker_a_new_request_hears_503_at_once_and_an_accepted_one_wa
         assert refused.seconds < SOON_SECONDS
         assert refused.retry_after > 0
         assert post(replica.url, known).status == 200, "what is cached needs no worker"
+        joining = post(replica.url, body_of("⊢ accepted", texts("accepted", 10)))
+        assert (joining.status, joining.seconds < SOON_SECONDS) == (503, True), "it joined a wait without hope"
         late = accepted.result(30)
         assert late.status == 504
         assert deadline_seconds - 1 < time.monotonic() - asked < deadline_seconds + 3
@@ -42,7 +44,7 @@ def test_without_a_worker_a_new_request_hears_503_at_once_and_an_accepted_one_wa
         deployment.start_worker()
         wait_until(deployment.is_idle, 20)
         assert len(deployment.embedded_texts()) == 11, "work that nobody waits for any more was done"
-        faults.append(Fault("no worker at all", 1, 2, 0, 0, refused.seconds))
+        faults.append(Fault.seen("no worker at all", [refused, joining, late], refused.seconds))
 
 
 def test_a_stuck_worker_costs_a_504_at_the_deadline_and_what_it_had_done_is_kept(deploy: Deploy) -> None:
@@ -59,15 +61,39 @@ def test_a_stuck_worker_costs_a_504_at_the_deadline_and_what_it_had_done_is_kept
         assert len(deployment.embedded_texts()) == 201, "a text was embedded twice"
 
 
-def test_a_state_that_no_premise_waits_for_is_answered_though_the_deadline_is_short_enough_for_editors(
-    deploy: Deploy,
-) -> None:
+def test_with_a_deadline_of_nine_seconds_an_editor_that_gives_up_after_ten_hears_why(deploy: Deploy) -> None:
     with deploy(RETRIEVE_TIMEOUT_SECONDS="9") as deployment:
         deployment.start_worker()
         replica = deployment.start_replica()
         lean_lsp = {"state": "⊢ True", "new_premises": [], "k": 5}
         response = httpx.post(f"{replica.url}/retrieve", json=lean_lsp, timeout=10)
         assert (response.status_code, len(response.json())) == (200, 5)
+        deployment.gate.touch()
+        response = httpx.post(f"{replica.url}/retrieve", json=lean_lsp | {"state": "⊢ stuck"}, timeout=10)
+        assert response.status_code == 504
+        assert "try again" in response.json()["detail"]
+        deployment.gate.unlink()
+        wait_until(deployment.is_idle, 20)
+
+
+def test_a_job_lives_as_long_as_the_longest_of_those_who_wait_for_it(deploy: Deploy, background: Background) -> None:
+    with deploy(RETRIEVE_TIMEOUT_SECONDS="9", HEARTBEAT_SECONDS="2", HEARTBEAT_TTL_SECONDS="10") as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        deployment.gate.touch()
+        body = body_of("⊢ shared", texts("shared", 5))
+        first = background.post(replica.url, body)
+        joins_at = time.monotonic() + 7
+        wait_until(lambda: time.monotonic() > joins_at, 10)
+        second = background.post(replica.url, body)
+        assert first.result(10).status == 504
+        ends_at = time.monotonic() + 5.5  # by now the first one's leases have expired
+        wait_until(lambda: time.monotonic() > ends_at, 10)
+        deployment.gate.unlink()
+        heard = second.result(10)
+        assert (heard.status, heard.wrong) == (200, False), heard.answer
+        assert replica.status()["replica"]["reenqueued_jobs"] == 0
+        assert sum(worker.dropped_jobs for worker in deployment.workers()) == 0
 
 
 def test_a_partial_answer_holds_what_is_embedded_and_the_rest_goes_on_for_the_next_call(

@@ -60,7 +60,7 @@ def test_keys_are_evicted_queue_leases_and_heartbeats_are_not(
         heard = [each.result(60) for each in asked]
         assert [(each.status, each.wrong) for each in heard] == [(200, False)] * 4
         wait_until(deployment.is_idle, 20)
-        faults.append(Fault("Redis at its memory limit", 1, 4, 0, 0, max(each.seconds for each in heard)))
+        faults.append(Fault.seen("Redis at its memory limit", heard, max(each.seconds for each in heard)))
 
 
 @pytest.mark.timeout(240)

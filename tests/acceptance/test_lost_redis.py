@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.acceptance.deployment import Deployment, Replica
 from tests.acceptance.fault_report import Fault
 from tests.acceptance.load import Background, Body, Heard, Steady, body_of, post, texts
 from tests.embedding_fakes import wait_until
+from tests.fake_worker import journal_line
 
 CLIENTS = 12
 SLOWEST_REFUSAL_SECONDS = 12.0
@@ -33,9 +35,16 @@ def judge(heard: Sequence[Heard]) -> None:
     """Every answer is right or says in time why there is none."""
     wrong = [(each.status, each.answer) for each in heard if each.wrong]
     assert not wrong, wrong[:3]
+    assert {each.status for each in heard} <= {200, 503}, "a job was lost: its request ran into its deadline"
     refused = [each for each in heard if each.status == 503]
+    assert refused, "nobody asked while Redis was away"
     assert all(each.retry_after > 0 for each in refused)
-    assert max((each.seconds for each in refused), default=0.0) < SLOWEST_REFUSAL_SECONDS
+    assert max(each.seconds for each in refused) < SLOWEST_REFUSAL_SECONDS
+
+
+def waited(heard: Sequence[Heard], gone: float, back: float) -> int:
+    """Requests that were under way when Redis went and were answered rightly after it had come back."""
+    return sum(each.status == 200 and each.started < gone and each.started + each.seconds > back for each in heard)
 
 
 def recovered(replica: Replica, label: str) -> float:
@@ -56,6 +65,12 @@ def wait_for_more(load: Steady) -> None:
     wait_until(lambda: len(load.heard) > answered + 2 * CLIENTS, 30)
 
 
+def embedded_times(deployment: Deployment, body: Body) -> set[int]:
+    """How often the premises of a request have been embedded."""
+    counts = Counter(deployment.embedded_texts())
+    return {counts[journal_line(new["decl"])] for new in body["new_premises"]}
+
+
 def settle(deployment: Deployment) -> None:
     wait_until(deployment.is_idle, 40)
     assert deployment.backlog()["dead_letters"] == 0
@@ -67,10 +82,11 @@ def test_a_killed_redis_costs_no_answer_and_no_job(
     deploy: Deploy, background: Background, faults: list[Fault], extent: Extent, away_seconds: int
 ) -> None:
     tries = extent.choose(1, 2)
-    with deploy(FAKE_WORKER_TOKENS_PER_SECOND="100000") as deployment:
+    with deploy(FAKE_WORKER_TOKENS_PER_SECOND="40000") as deployment:
         deployment.start_worker()
         replicas = [deployment.start_replica() for _ in range(2)]
         slowest, in_flight = 0.0, 0
+        outages: list[tuple[float, float]] = []
         load = background.steady(CLIENTS, fresh_requests(replicas, f"away {away_seconds}"))
         for _ in range(tries):
             wait_for_more(load)
@@ -81,11 +97,13 @@ def test_a_killed_redis_costs_no_answer_and_no_job(
                 assert httpx.get(f"{replica.url}/health/live", timeout=2).status_code == 200
             threading.Event().wait(away_seconds)  # the fault itself
             deployment.start_redis()
+            outages.append((gone, time.monotonic()))
             slowest = max(slowest, *(recovered(replica, f"after {gone}") for replica in replicas))
         heard = load.stop()
         judge(heard)
         settle(deployment)
-        faults.append(Fault(f"Redis killed for {away_seconds} s, AOF", tries, in_flight, 0, 0, slowest))
+        assert all(waited(heard, gone, back) for gone, back in outages), "no request waited for Redis to come back"
+        faults.append(Fault.seen(f"Redis killed for {away_seconds} s, AOF", heard, slowest, in_flight=in_flight))
         assert deployment.logs("worker").count("ready.") == 1, "the worker had to be started again"
 
 
@@ -93,11 +111,12 @@ def test_a_killed_redis_costs_no_answer_and_no_job(
 def test_without_aof_the_cache_is_gone_and_fills_again_and_nothing_hangs(
     deploy: Deploy, background: Background, faults: list[Fault]
 ) -> None:
-    with deploy(append_only=False, FAKE_WORKER_TOKENS_PER_SECOND="100000") as deployment:
+    with deploy(append_only=False, FAKE_WORKER_TOKENS_PER_SECOND="40000") as deployment:
         deployment.start_worker()
         replica = deployment.start_replica()
         known = body_of("⊢ known", texts("known", 50))
         assert post(replica.url, known).status == 200
+        assert embedded_times(deployment, known) == {1}
         load = background.steady(CLIENTS, fresh_requests([replica], "no aof"))
         wait_for_more(load)
         in_flight = load.in_flight
@@ -109,14 +128,15 @@ def test_without_aof_the_cache_is_gone_and_fills_again_and_nothing_hangs(
         settle(deployment)
         again = post(deployment.start_replica().url, known)
         assert (again.status, again.wrong) == (200, False)
-        faults.append(Fault("Redis killed, no AOF", 1, in_flight, 0, 0, slowest))
+        assert embedded_times(deployment, known) == {2}, "the cache was not gone"
+        faults.append(Fault.seen("Redis killed, no AOF", heard, slowest, in_flight=in_flight))
 
 
 @pytest.mark.timeout(300)
 def test_a_frozen_redis_blocks_no_event_loop(
     deploy: Deploy, background: Background, faults: list[Fault], extent: Extent
 ) -> None:
-    with deploy(FAKE_WORKER_TOKENS_PER_SECOND="100000") as deployment:
+    with deploy(FAKE_WORKER_TOKENS_PER_SECOND="40000") as deployment:
         deployment.start_worker()
         replica = deployment.start_replica()
         load = background.steady(CLIENTS, fresh_requests([replica], "frozen"))
@@ -132,5 +152,23 @@ def test_a_frozen_redis_blocks_no_event_loop(
         heard = load.stop()
         judge(heard)
         settle(deployment)
-        faults.append(Fault(f"Redis frozen for {extent.choose(6, 10)} s", 1, in_flight, 0, 0, slowest))
+        name = f"Redis frozen for {extent.choose(6, 10)} s"
+        faults.append(Fault.seen(name, heard, slowest, in_flight=in_flight))
         assert deployment.logs("worker").count("ready.") == 1, "the worker had to be started again"
+
+
+@pytest.mark.timeout(300)
+def test_no_request_outlives_an_editors_deadline_while_redis_is_frozen(deploy: Deploy, background: Background) -> None:
+    editors_seconds = 10
+    with deploy(RETRIEVE_TIMEOUT_SECONDS="9", FAKE_WORKER_TOKENS_PER_SECOND="40000") as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        load = background.steady(10 * CLIENTS, fresh_requests([replica], "editors"))
+        wait_until(lambda: len(load.heard) > 10 * CLIENTS, 60)
+        with deployment.frozen_redis():
+            threading.Event().wait(15)  # the fault itself
+        heard = load.stop()
+        assert not any(each.wrong for each in heard)
+        assert {each.status for each in heard} <= {200, 429, 503, 504}
+        assert max(each.seconds for each in heard if each.status != 200) < editors_seconds
+        settle(deployment)

@@ -67,10 +67,11 @@ def test_a_frozen_workers_jobs_go_to_another_and_its_late_vectors_do_no_harm(
         frozen = time.monotonic()
         deployment.start_worker()
         heard = asked.result(60)
-        faults.append(Fault("worker frozen in a batch", 1, 1, 0, 0, time.monotonic() - frozen))
+        recovery = time.monotonic() - frozen
         assert (heard.status, heard.wrong) == (200, False), heard.answer
         first.popen.send_signal(signal.SIGCONT)
         wait_until(deployment.is_idle, 30)
         wait_until(lambda: len(deployment.workers()) == 2, 30)
         again = background.post(replica.url, body).result(60)
         assert (again.status, again.wrong) == (200, False), again.answer
+        faults.append(Fault.seen("worker frozen in a batch", [heard], recovery))

@@ -1,12 +1,17 @@
 """Workers and replicas that do not belong together: nothing of the one is ever served as the other's."""
 
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import httpx
+import pytest
 
+from api.corpus_claim import CLAIM_SECONDS, RENEW_SECONDS
 from shared.demo import demo_corpus_path
 from shared.embedding_cache import CachedVector, VectorCodec, text_key
+from shared.redis_client import HEARTBEATS_KEY, WORKERS_KEY
 from tests.acceptance.conftest import Deploy
 from tests.acceptance.deployment import NAMESPACE
 from tests.acceptance.load import Background, body_of, post, texts
@@ -14,6 +19,8 @@ from tests.embedding_fakes import DIMENSION, FakeEncoder, fake_vector, wait_unti
 from tests.processes import run_prepare
 
 OTHER = "another-namespace"
+QUICK_SECONDS = 0.9
+"""Less than a sweep: the message has arrived."""
 
 
 def test_a_worker_of_another_model_serves_nothing_of_ours_and_health_and_status_tell(
@@ -55,6 +62,7 @@ def test_what_another_dtype_or_model_has_cached_is_a_miss(deploy: Deploy) -> Non
         assert len(deployment.embedded_texts()) == 4
 
 
+@pytest.mark.timeout(240)
 def test_two_replicas_with_different_corpora_are_never_both_ready(deploy: Deploy, tmp_path: Path) -> None:
     smaller = tmp_path / "smaller"
     shutil.copytree(demo_corpus_path(), smaller)
@@ -72,8 +80,15 @@ def test_two_replicas_with_different_corpora_are_never_both_ready(deploy: Deploy
         assert second.status()["corpus"]["digest"] != first.status()["corpus"]["digest"]
         assert httpx.get(f"{second.url}/indexed-modules").status_code == 503
         assert post(second.url, body_of("⊢ a goal", [])).status == 503
+        deployment.kill_redis()
+        threading.Event().wait(CLAIM_SECONDS + 1)  # long enough for the claim to end
+        deployment.start_redis()
+        until = time.monotonic() + 4 * RENEW_SECONDS
+        while time.monotonic() < until:
+            assert not second.is_ready(), "both are ready after Redis was away"
+        wait_until(first.is_ready, 10)
         first.process.stop()
-        wait_until(second.is_ready, 30)
+        wait_until(second.is_ready, 40)
 
 
 def test_status_tells_corpus_model_workers_and_queue(deploy: Deploy, background: Background) -> None:
@@ -107,3 +122,20 @@ def test_status_answers_while_redis_is_frozen_and_queue_says_503(deploy: Deploy)
             assert replica.status()["queue"] is None
             queue = httpx.get(f"{replica.url}/queue", timeout=10)
             assert (queue.status_code, "Redis" in queue.json()["detail"]) == (503, True)
+
+
+def test_rubbish_on_a_channel_or_among_the_heartbeats_stops_nothing(deploy: Deploy) -> None:
+    with deploy() as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        [channel] = deployment.client.pubsub_channels("premises:done:*")
+        for rubbish in (b"rubbish", b"{}", b"[]", b'{"job_id": 7}', b"\xff"):
+            deployment.client.publish(channel, rubbish)
+            deployment.client.hset(HEARTBEATS_KEY, "rubbish", rubbish)
+            deployment.client.zadd(WORKERS_KEY, {"rubbish": time.time() + 60})
+        wait_until(lambda: replica.process.output().count("is no completion") == 5, 10)
+        for number in range(3):
+            heard = post(replica.url, body_of(f"⊢ {number}", []))
+            assert (heard.status, heard.seconds < QUICK_SECONDS) == (200, True)
+        assert len(replica.status()["workers"]) == 1
+        assert "Traceback" not in replica.process.output()

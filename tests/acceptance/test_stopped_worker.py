@@ -56,7 +56,7 @@ def test_a_worker_told_to_stop_under_load_ends_its_batch_and_hands_the_rest_back
         assert set(Counter(deployment.embedded_texts()).values()) == {1}, "a text was embedded twice"
         assert "Traceback" not in deployment.logs("worker")
         wait_until(deployment.is_idle, 20)
-        faults.append(Fault("worker told to stop under load", extent.choose(1, 3), clients, 0, 0, slowest))
+        faults.append(Fault.seen("worker told to stop under load", heard, slowest))
 
 
 def test_a_worker_told_to_stop_while_redis_is_frozen_ends_in_time(deploy: Deploy, background: Background) -> None:
@@ -103,6 +103,22 @@ def test_the_recipe_of_the_readme_drains_a_worker_and_loses_nothing(deploy: Depl
         assert set(Counter(deployment.embedded_texts()).values()) == {1}
         counts = deployment.backlog()
         assert (counts["held"], sum(counts["waiting"].values()), counts["workers"]) == (0, 0, [])
+
+
+def test_what_is_purged_while_a_request_waits_for_it_is_enqueued_again(deploy: Deploy, background: Background) -> None:
+    with deploy() as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        queues = deployment.run_celery("backlog", "--queues").output().split()
+        for queue in queues:
+            assert deployment.run_celery("control", "cancel_consumer", queue).popen.returncode == 0
+        asked = background.post(replica.url, body_of("⊢ a goal", texts("purged", 100)))
+        wait_until(lambda: sum(deployment.backlog()["waiting"].values()) == 2, 20)
+        purged = deployment.run_celery("purge", "-f", "-Q", ",".join(queues))
+        assert "Purged 2 messages" in purged.output()
+        deployment.start_worker()
+        heard = asked.result(60)
+        assert (heard.status, heard.wrong) == (200, False), heard.answer
 
 
 def test_what_waits_when_a_worker_is_drained_is_done_by_the_next(deploy: Deploy, background: Background) -> None:
