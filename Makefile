@@ -53,7 +53,7 @@ test: $(INSTALLED) ## run the tests
 
 .PHONY: test-faults
 test-faults: $(INSTALLED) ## kill, freeze and flood the server, in full (10 minutes); writes the table of docs/reliability.md
-	FAULTS=full $(BIN)/python -m pytest tests/acceptance
+	FAULTS=full $(BIN)/python -m pytest tests/acceptance tests/integration/test_openapi.py
 
 .PHONY: bench
 bench: $(INSTALLED) ## measure against the alternatives (DATA=<folder with mathlib-corpus.tar.gz>), write docs/performance.md

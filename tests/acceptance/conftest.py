@@ -28,6 +28,11 @@ class Extent:
         """A number for `make test`, and one for `make test-faults`."""
         return full if self.full else short
 
+    def only_in_full(self) -> None:
+        """Skip the test in `make test`: it takes long, and a shorter one looks at the same mechanism."""
+        if not self.full:
+            pytest.skip("only in make test-faults")
+
 
 @pytest.fixture(scope="session")
 def extent() -> Extent:

@@ -31,8 +31,7 @@ def embedded_texts(server: LocalServer) -> int:
 def test_a_worker_killed_by_whoever_is_started_again_and_answers_the_request_that_waited(
     tmp_path: Path, background: Background, faults: list[Fault], extent: Extent
 ) -> None:
-    if not extent.full:
-        pytest.skip("half a minute: only in make test-faults")
+    extent.only_in_full()
     premises = 2048
     with running_server(tmp_path / "state", environment=SETTINGS) as server:
         server.wait_for("Stop: Ctrl-C")

@@ -17,6 +17,7 @@ from tests.embedding_fakes import wait_until
 from tests.fake_worker import journal_line
 
 CLIENTS = 12
+SHORT_OUTAGE_SECONDS = 2
 SLOWEST_REFUSAL_SECONDS = 12.0
 """A connection that went dead is given up after 5 s, once for the look-up and once on the way to the queue."""
 
@@ -77,10 +78,12 @@ def settle(deployment: Deployment) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("away_seconds", [2, 10])
+@pytest.mark.parametrize("away_seconds", [SHORT_OUTAGE_SECONDS, 10])
 def test_a_killed_redis_costs_no_answer_and_no_job(
     deploy: Deploy, background: Background, faults: list[Fault], extent: Extent, away_seconds: int
 ) -> None:
+    if away_seconds > SHORT_OUTAGE_SECONDS:
+        extent.only_in_full()
     tries = extent.choose(1, 2)
     with deploy(FAKE_WORKER_TOKENS_PER_SECOND="40000") as deployment:
         deployment.start_worker()
@@ -158,7 +161,10 @@ def test_a_frozen_redis_blocks_no_event_loop(
 
 
 @pytest.mark.timeout(300)
-def test_no_request_outlives_an_editors_deadline_while_redis_is_frozen(deploy: Deploy, background: Background) -> None:
+def test_no_request_outlives_an_editors_deadline_while_redis_is_frozen(
+    deploy: Deploy, background: Background, extent: Extent
+) -> None:
+    extent.only_in_full()
     editors_seconds = 10
     with deploy(RETRIEVE_TIMEOUT_SECONDS="9", FAKE_WORKER_TOKENS_PER_SECOND="40000") as deployment:
         deployment.start_worker()

@@ -11,7 +11,7 @@ from tests.embedding_fakes import wait_until
 
 STOP_SECONDS = 10
 """What a stopping replica waits for open requests (api/main.py)."""
-DEADLINE_SECONDS = 6
+DEADLINE_SECONDS = 4
 GRACE_SECONDS = 5
 """Leases outlive their jobs' deadline by this (api/admission.py)."""
 
