@@ -36,7 +36,7 @@ def dropped_jobs(deployment: Deployment) -> int:
 def test_a_killed_curl_gives_its_admission_back_and_its_waiting_work_never_reaches_the_model(
     deploy: Deploy, tmp_path: Path, faults: list[Fault], extent: Extent
 ) -> None:
-    clients = extent.choose(4, 12)
+    clients = extent.choose(4, 8)
     with deploy() as deployment:
         deployment.start_worker()
         replica = deployment.start_replica()
