@@ -1,4 +1,7 @@
-"""Fixtures of the fault tests.  FAULTS=full (`make test-faults`) tries more and longer, and writes what was seen."""
+"""Fixtures of the fault tests.
+
+FAULTS=full (`make test-faults`) tries more and longer, and writes what was seen; so does FAULTS_TABLE without FAULTS.
+"""
 
 import os
 from collections.abc import Callable, Iterator
@@ -45,8 +48,9 @@ def faults(extent: Extent, request: pytest.FixtureRequest) -> Iterator[list[Faul
     seen: list[Fault] = []
     yield seen
     everything = not request.config.option.keyword and request.session.testscollected > LEAST_TESTS
-    if extent.full and everything and not request.session.testsfailed:
-        write_table(seen)
+    wanted = extent.full or "FAULTS_TABLE" in os.environ
+    if wanted and everything and not request.session.testsfailed:
+        write_table(seen, "`make test-faults`" if extent.full else "the shorter form, `FAULTS_TABLE=1 make test`")
 
 
 @pytest.fixture(scope="session")

@@ -47,14 +47,14 @@ def table(faults: Sequence[Fault]) -> str:
     return "\n".join([*header, *(fault.row() for fault in merged.values())]) + "\n"
 
 
-def write_table(faults: Sequence[Fault], document: Path = DOCUMENT) -> None:
-    """Replace the table of the document."""
+def write_table(faults: Sequence[Fault], run: str, document: Path = DOCUMENT) -> None:
+    """Replace the table of the document; `run` says what it is of."""
     text = document.read_text()
     before, _, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
         raise ValueError(f"{document} has no place for the table: it wants the lines {BEGIN!r} and {END!r}")
-    document.write_text(f"{before}{BEGIN}{table(faults)}{END}{after}")
+    document.write_text(f"{before}{BEGIN}By {run}:\n\n{table(faults)}{END}{after}")
 
 
 def _merge(first: Fault, second: Fault) -> Fault:
