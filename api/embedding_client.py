@@ -111,7 +111,7 @@ class EmbeddingClient:
         codec = self.directory.codec()
         keys = [[text_key(text) for text in group.texts] for group in groups]
         wanted = list(dict.fromkeys(key for group_keys in keys for key in group_keys))
-        found = await self.cache.fetch(codec, wanted)
+        found = await self.cache.fetch(codec, wanted, redis_is_away=self.directory.redis_away)
         cached = len(found)
         missing = {key for key in wanted if key not in found}
         created = await self._await_missing(missing, self._texts_by_key(groups, keys), order, found) if missing else 0

@@ -164,7 +164,7 @@ def make_embedding_side(settings: Settings) -> EmbeddingSide:
     publisher = JobPublisher(settings)
     embeddings = EmbeddingClient(
         directory=directory,
-        cache=VectorCache(client, redis_is_away=lambda: directory.redis_away),
+        cache=VectorCache(client),
         admission=Admission(client, admission_limits(settings)),
         publisher=publisher,
         reply_channel=reply_channel(uuid.uuid4().hex),

@@ -1,6 +1,6 @@
 """The API's side of the vector cache: a small one in the process before the shared one in Redis."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import redis
 import redis.asyncio
@@ -17,25 +17,26 @@ ENTRY_BYTES = 600
 class VectorCache:
     """Looks vectors up by content hash.  Vectors are immutable: an in-process entry can be old but never wrong."""
 
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        *,
-        redis_is_away: Callable[[], bool] = lambda: False,
-        in_process_bytes: int = IN_PROCESS_BYTES,
-    ) -> None:
+    def __init__(self, client: redis.asyncio.Redis, in_process_bytes: int = IN_PROCESS_BYTES) -> None:
         self._client = client
-        self._redis_is_away = redis_is_away
         self._recent: LRUCache[tuple[str, str], CachedVector] = LRUCache(
             in_process_bytes, getsizeof=lambda entry: entry.vector.nbytes + ENTRY_BYTES
         )
         self.hits = 0
         self.misses = 0
 
-    async def fetch(self, codec: VectorCodec, keys: Sequence[str]) -> dict[str, CachedVector]:
-        """Entries by content hash, misses left out; one MGET at most.  `NotReadyError` when Redis is away."""
+    async def fetch(
+        self, codec: VectorCodec, keys: Sequence[str], *, redis_is_away: bool = False
+    ) -> dict[str, CachedVector]:
+        """Entries by content hash, misses left out; one MGET at most.  `NotReadyError` when Redis is away.
+
+        `redis_is_away`: seen within the last seconds, so that waiting for a time-out again would help nobody.
+        """
         found = {key: entry for key in keys if (entry := self._recent.get((codec.namespace, key))) is not None}
-        found |= await self._fetch_shared(codec, [key for key in keys if key not in found])
+        missing = [key for key in keys if key not in found]
+        if missing and redis_is_away:
+            raise redis_away(redis.ConnectionError())
+        found |= await self._fetch_shared(codec, missing)
         self.hits += len(found)
         self.misses += len(keys) - len(found)
         return found
@@ -43,8 +44,6 @@ class VectorCache:
     async def _fetch_shared(self, codec: VectorCodec, keys: Sequence[str]) -> dict[str, CachedVector]:
         if not keys:
             return {}
-        if self._redis_is_away():  # seen within the last seconds: waiting for a time-out again would help nobody
-            raise redis_away(redis.ConnectionError())
         try:
             values: Iterable[object] = await self._client.mget([codec.redis_key(key) for key in keys])
         except RedisError as error:

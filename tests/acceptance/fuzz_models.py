@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from shared.corpus import Premise
 
-TIMES_IN_FULL = 2
+TIMES_IN_FULL = 5
 
 DENIED_MODULE_COMPONENTS = [
     "Aesop", "Auto", "Cli", "CodeAction", "DocGen4", "Duper", "ImportGraph", "Lake", "Lean", "LeanSearchClient",
@@ -20,8 +20,8 @@ DENIED_NAME_COMPONENTS = ["Lean", "Lake", "Qq"]
 
 
 def fuzzed(examples: int) -> settings:
-    """Settings of a property test: the same examples on every run, twice as many where FAULTS is `full`."""
-    times = TIMES_IN_FULL if os.environ.get("FAULTS") == "full" else 1
+    """Settings of a property test: the same examples on every run, five times as many where FUZZ is `full`."""
+    times = TIMES_IN_FULL if os.environ.get("FUZZ") == "full" else 1
     return settings(max_examples=examples * times, derandomize=True, deadline=None)
 
 

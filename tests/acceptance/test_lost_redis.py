@@ -38,9 +38,8 @@ def judge(heard: Sequence[Heard]) -> None:
     assert not wrong, wrong[:3]
     assert {each.status for each in heard} <= {200, 503}, "a job was lost: its request ran into its deadline"
     refused = [each for each in heard if each.status == 503]
-    assert refused, "nobody asked while Redis was away"
     assert all(each.retry_after > 0 for each in refused)
-    assert max(each.seconds for each in refused) < SLOWEST_REFUSAL_SECONDS
+    assert max((each.seconds for each in refused), default=0.0) < SLOWEST_REFUSAL_SECONDS
 
 
 def waited(heard: Sequence[Heard], gone: float, back: float) -> int:
@@ -84,7 +83,7 @@ def test_a_killed_redis_costs_no_answer_and_no_job(
 ) -> None:
     if away_seconds > SHORT_OUTAGE_SECONDS:
         extent.only_in_full()
-    tries = extent.choose(1, 2)
+    tries = extent.choose(1, 2 if away_seconds == SHORT_OUTAGE_SECONDS else 1)
     with deploy(FAKE_WORKER_TOKENS_PER_SECOND="40000") as deployment:
         deployment.start_worker()
         replicas = [deployment.start_replica() for _ in range(2)]
@@ -98,6 +97,8 @@ def test_a_killed_redis_costs_no_answer_and_no_job(
             gone = time.monotonic()
             for replica in replicas:
                 assert httpx.get(f"{replica.url}/health/live", timeout=2).status_code == 200
+                refused = post(replica.url, body_of(f"⊢ while away {gone}", []))
+                assert (refused.status, refused.retry_after > 0, refused.seconds < 2) == (503, True, True)
             threading.Event().wait(away_seconds)  # the fault itself
             deployment.start_redis()
             outages.append((gone, time.monotonic()))

@@ -47,7 +47,7 @@ def kill_in_a_batch(deployment: Deployment, background: Background) -> float:
 def test_the_request_of_a_killed_worker_is_answered_by_the_next_and_nothing_cached_is_embedded_again(
     deploy: Deploy, background: Background, faults: list[Fault], extent: Extent
 ) -> None:
-    for attempt in range(extent.choose(1, 3)):
+    for attempt in range(extent.choose(1, 2)):
         with deploy(f"kill-{attempt}", FAKE_WORKER_TOKENS_PER_SECOND=TOKENS_PER_SECOND) as deployment:
             recovery = kill_in_a_batch(deployment, background)
         faults.append(Fault("worker killed in a batch", 1, 1, 0, 0, recovery))
