@@ -4,7 +4,7 @@ import signal
 import time
 
 from shared.messages import Priority
-from tests.acceptance.conftest import Deploy
+from tests.acceptance.conftest import Deploy, Extent
 from tests.acceptance.fault_report import Fault
 from tests.acceptance.load import Background, body_of, post, texts
 from tests.embedding_fakes import wait_until
@@ -42,8 +42,9 @@ def test_the_other_replica_goes_on_and_what_was_enqueued_is_cached_and_the_lease
 
 
 def test_leases_of_a_killed_replica_expire_with_the_deadline_of_their_jobs(
-    deploy: Deploy, background: Background
+    deploy: Deploy, background: Background, extent: Extent
 ) -> None:
+    extent.only_in_full()
     limits = {"RETRIEVE_TIMEOUT_SECONDS": str(DEADLINE_SECONDS), "MAX_QUEUED_BULK_TOKENS": "2000"}
     with deploy(**limits) as deployment:
         deployment.gate.touch()
@@ -63,8 +64,9 @@ def test_leases_of_a_killed_replica_expire_with_the_deadline_of_their_jobs(
 
 
 def test_a_replica_told_to_stop_answers_what_ends_in_time_and_says_503_to_the_rest(
-    deploy: Deploy, background: Background
+    deploy: Deploy, background: Background, extent: Extent
 ) -> None:
+    extent.only_in_full()
     with deploy() as deployment:
         deployment.start_worker()
         replica = deployment.start_replica()

@@ -84,7 +84,8 @@ def test_accepted_uploads_finish_in_time_others_hear_429_and_states_keep_being_s
         faults.append(Fault.seen(f"{clients} cold uploads at once", heard, max(each.seconds for each in accepted)))
 
 
-def test_who_comes_back_after_retry_after_is_let_in(deploy: Deploy, background: Background) -> None:
+def test_who_comes_back_after_retry_after_is_let_in(deploy: Deploy, background: Background, extent: Extent) -> None:
+    extent.only_in_full()
     settings = {"FAKE_WORKER_TOKENS_PER_SECOND": str(TOKENS_PER_SECOND), "RETRIEVE_TIMEOUT_SECONDS": "10"}
     with deploy(**settings) as deployment:
         deployment.start_worker()

@@ -59,7 +59,10 @@ def test_a_worker_told_to_stop_under_load_ends_its_batch_and_hands_the_rest_back
         faults.append(Fault.seen("worker told to stop under load", heard, slowest))
 
 
-def test_a_worker_told_to_stop_while_redis_is_frozen_ends_in_time(deploy: Deploy, background: Background) -> None:
+def test_a_worker_told_to_stop_while_redis_is_frozen_ends_in_time(
+    deploy: Deploy, background: Background, extent: Extent
+) -> None:
+    extent.only_in_full()
     with deploy(FAKE_WORKER_TOKENS_PER_SECOND="20000") as deployment:
         worker = deployment.start_worker()
         replica = deployment.start_replica()
