@@ -11,14 +11,13 @@ import redis.asyncio
 from shared.celery_app import PRIORITY_STEPS
 from shared.dead_letters import LETTERS_KEY
 from shared.messages import Heartbeat, Priority, queue_name
-from shared.redis_client import RedisError, leases_key, priority_list
+from shared.redis_client import UNACKED_KEY, RedisError, leases_key, priority_list
 
 if TYPE_CHECKING:
     from api.service import Service
 
 ANSWER_SECONDS = 1.5
 REDIS_IS_SLOW = "Redis does not answer in time: try again in a few seconds."
-UNACKED_KEY = "unacked"
 
 CLASSES = {Priority.STATE: "states", Priority.BULK: "premises", Priority.CORPUS: "corpus"}
 

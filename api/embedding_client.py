@@ -159,7 +159,9 @@ class EmbeddingClient:
             if joined:  # a job lives as long as its longest waiter
                 with suppress(NotReadyError):  # then its lease ends earlier, and the sweep enqueues it again
                     joined_jobs = [awaited.job for awaited in joined]
-                    await self.admission.renew(joined_jobs, lease_seconds=_seconds_until(order), only_live=True)
+                    await self.admission.renew(
+                        joined_jobs, lease_seconds=_lease_seconds(order.deadline), only_live=True
+                    )
             if created:  # shielded: others may have joined these jobs when their maker leaves
                 await asyncio.shield(asyncio.ensure_future(self._enqueue(created, order)))
             results = await self._results(futures, needed, order)
@@ -210,7 +212,7 @@ class EmbeddingClient:
             for priority in sorted({job.priority for job in jobs}, reverse=True):
                 await self.admission.admit(
                     [job for job in jobs if job.priority is priority],
-                    lease_seconds=_seconds_until(order),
+                    lease_seconds=_lease_seconds(order.deadline),
                     tokens_per_second=self.directory.tokens_per_second(),
                 )
             await self.publisher.publish([awaited.job for awaited in created if awaited.waiters])
@@ -306,13 +308,13 @@ class EmbeddingClient:
         left = set(awaited.outstanding())
         texts = [text for text in awaited.job.texts if text_key(text) in left]
         awaited.published_at = time.monotonic()
-        lease_seconds = max(1.0, awaited.deadline - time.time())
+        lease_seconds = _lease_seconds(awaited.deadline)
         await self.admission.renew([awaited.job], lease_seconds=lease_seconds, only_live=False)
         await self.publisher.publish([replace(awaited.job, texts=texts, deadline=awaited.deadline)])
 
 
-def _seconds_until(order: EmbeddingOrder) -> float:
-    return max(1.0, order.deadline - time.time())
+def _lease_seconds(deadline: float) -> float:
+    return max(1.0, deadline - time.time())
 
 
 async def _wait(

@@ -20,11 +20,10 @@ from shared.celery_app import PRIORITY_STEPS, send_job
 from shared.dead_letters import DeadLetter, drop_if_unchanged, drop_letters, read_letters
 from shared.heartbeats import live_workers
 from shared.messages import EmbedJob, Priority, queue_name
-from shared.redis_client import RedisError, attempts_key, priority_list, prompt_redis
+from shared.redis_client import UNACKED_KEY, RedisError, attempts_key, priority_list, prompt_redis
 
 REQUEUED_DEADLINE_SECONDS = 24 * 3600.0
 POLL_SECONDS = 0.2
-UNACKED_KEY = "unacked"
 
 Command = TypeVar("Command", bound=Callable[..., None])
 

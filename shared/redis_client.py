@@ -19,6 +19,9 @@ WORKERS_KEY = "premises:workers"
 HEARTBEATS_KEY = "premises:heartbeats"
 """Hash of the latest heartbeat of each worker.  Without a lifetime: a full Redis evicts keys that have one."""
 
+UNACKED_KEY = "unacked"
+"""Celery's hash of the jobs that workers have taken and not finished."""
+
 PRIORITY_SEPARATOR = "\x06\x16"
 
 CONNECT_TIMEOUT_SECONDS = 2.0

@@ -23,10 +23,10 @@ import psutil
 import redis
 
 from api.commands.redis_server import find_redis_binary, free_loopback_port, redis_command
-from shared.celery_commands import UNACKED_KEY, waiting_jobs
+from shared.celery_commands import waiting_jobs
 from shared.heartbeats import live_workers
 from shared.messages import Heartbeat, Priority
-from shared.redis_client import leases_key
+from shared.redis_client import UNACKED_KEY, leases_key
 from tests.embedding_fakes import wait_until
 from tests.processes import Process, answers_ping, api_command, run_prepare, start, status_of
 
