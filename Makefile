@@ -9,6 +9,8 @@ INSTALLED = $(VENV)/.installed
 PYTHON ?=
 # An index with the torch build that the machine needs, for example https://download.pytorch.org/whl/cpu
 TORCH_INDEX_URL ?=
+# Test files run in two processes: fault tests mostly wait.  A file stays in one, with the servers that its tests share.
+SIDE_BY_SIDE = --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## list the commands
@@ -49,11 +51,11 @@ check: $(INSTALLED) ## lint, format, types, architecture
 
 .PHONY: test
 test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 .PHONY: test-faults
 test-faults: $(INSTALLED) ## kill, freeze and flood the server, in full (10 minutes); writes the table of docs/reliability.md
-	FAULTS=full $(BIN)/python -m pytest tests/acceptance tests/integration/test_openapi.py
+	FAULTS=full $(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/acceptance tests/integration/test_openapi.py
 
 .PHONY: bench
 bench: $(INSTALLED) ## measure against the alternatives (DATA=<folder with mathlib-corpus.tar.gz>), write docs/performance.md

@@ -4,6 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.fault_report import FaultTable
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # the processes of pytest-xdist report to one that writes
+        config.pluginmanager.register(FaultTable())
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -1,22 +1,15 @@
-"""Fixtures of the fault tests.
+"""Fixtures of the fault tests; FAULTS=full (`make test-faults`) tries more and longer."""
 
-FAULTS=full (`make test-faults`) tries more and longer, and writes what was seen; so does FAULTS_TABLE without FAULTS.
-"""
-
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.deployment import Deployment, deployed
-from tests.acceptance.fault_report import Fault, write_table
+from tests.acceptance.fault_report import FAULT_PROPERTY, Fault, wants_full
 from tests.acceptance.load import Background
-
-LEAST_TESTS = 50
-"""More than any one file has: fewer are a selection."""
 
 Deploy = Callable[..., AbstractContextManager[Deployment]]
 
@@ -39,18 +32,15 @@ class Extent:
 
 @pytest.fixture(scope="session")
 def extent() -> Extent:
-    return Extent(full=os.environ.get("FAULTS") == "full")
+    return Extent(full=wants_full())
 
 
-@pytest.fixture(scope="session")
-def faults(extent: Extent, request: pytest.FixtureRequest) -> Iterator[list[Fault]]:
-    """Where tests report what they saw; the document's table is written when all of them were run and none failed."""
+@pytest.fixture
+def faults(request: pytest.FixtureRequest) -> Iterator[list[Fault]]:
+    """Where a test reports what it saw; `FaultTable` collects it from the test's report."""
     seen: list[Fault] = []
     yield seen
-    everything = not request.config.option.keyword and request.session.testscollected > LEAST_TESTS
-    wanted = extent.full or "FAULTS_TABLE" in os.environ
-    if wanted and everything and not request.session.testsfailed:
-        write_table(seen, "`make test-faults`" if extent.full else "the shorter form, `FAULTS_TABLE=1 make test`")
+    request.node.user_properties += [(FAULT_PROPERTY, asdict(fault)) for fault in seen]
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,23 @@
-"""What the fault tests have seen, for the table in docs/reliability.md."""
+"""What the fault tests have seen, for the table in docs/reliability.md.
 
+FAULTS=full (`make test-faults`) writes the table, and so does FAULTS_TABLE, which writes that of the shorter form.
+"""
+
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from tests.acceptance.load import Heard
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->"
+FAULT_PROPERTY = "fault"
+LEAST_TESTS = 50
+"""More than any one file has: fewer are a selection."""
+
 COLUMNS = ("fault", "tried", "requests in flight", "lost", "wrong", "slowest recovery")
 
 
@@ -25,17 +35,44 @@ class Fault:
 
     @classmethod
     def seen(
-        cls, name: str, heard: Sequence[Heard], recovery_seconds: float, *, in_flight: int | None = None
+        cls, name: str, heard: Sequence[Heard], recovery_seconds: float, *, tried: int = 1, in_flight: int | None = None
     ) -> "Fault":
-        """One try of a fault, counted from what clients heard."""
+        """A fault, `tried` so often at once, counted from what clients heard."""
         lost = sum(each.status == 0 for each in heard)
         wrong = sum(each.wrong for each in heard) - lost
-        return cls(name, 1, len(heard) if in_flight is None else in_flight, lost, wrong, recovery_seconds)
+        return cls(name, tried, len(heard) if in_flight is None else in_flight, lost, wrong, recovery_seconds)
 
     def row(self) -> str:
         """A line of the table."""
         cells = (self.name, self.tried, self.in_flight, self.lost, self.wrong, f"{self.slowest_recovery_seconds:.1f} s")
         return "| " + " | ".join(map(str, cells)) + " |"
+
+
+class FaultTable:
+    """Pytest plugin: writes the table when all fault tests were run, by however many processes, and none failed."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+        self._tests: set[str] = set()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._tests.add(report.nodeid)
+        if report.when == "teardown":
+            told = [seen for name, seen in report.user_properties if name == FAULT_PROPERTY]
+            self._faults += [Fault(**seen) for seen in told if isinstance(seen, dict)]
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        everything = not session.config.option.keyword and len(self._tests) > LEAST_TESTS
+        wanted = wants_full() or "FAULTS_TABLE" in os.environ
+        if wanted and everything and not session.testsfailed:
+            faults = sorted(self._faults, key=lambda fault: fault.name)
+            shorter = "the shorter form, `FAULTS_TABLE=1 make test`"
+            write_table(faults, "`make test-faults`" if wants_full() else shorter)
+
+
+def wants_full() -> bool:
+    """Whether faults are tried more often and longer."""
+    return os.environ.get("FAULTS") == "full"
 
 
 def table(faults: Sequence[Fault]) -> str:

@@ -117,7 +117,7 @@ def test_a_partial_answer_holds_what_is_embedded_and_the_rest_goes_on_for_the_ne
         assert len(deployment.embedded_texts()) == 301, "the rest was embedded twice"
         wait_until(deployment.is_idle, 20)
         assert replica.status()["replica"]["awaited_jobs"] == 0
-        faults.append(Fault("new premises later than PARTIAL_AFTER_SECONDS", 1, 1, 0, 0, partial.seconds))
+        faults.append(Fault.seen("new premises later than PARTIAL_AFTER_SECONDS", [whole], partial.seconds))
 
 
 def test_a_partial_answer_waits_for_its_state_and_an_unembedded_premise_leaves_the_indexed_one_in_its_place(

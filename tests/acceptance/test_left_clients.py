@@ -58,8 +58,10 @@ def test_a_killed_curl_gives_its_admission_back_and_its_waiting_work_never_reach
         assert 0 < embedded < clients * PREMISES / 4, "work that nobody waited for went through the model"
         cached = list(deployment.client.scan_iter(f"emb:{NAMESPACE}:*"))
         assert len(cached) == embedded, "what was in a batch already was not cached"
-        assert post(replica.url, body_of("⊢ afterwards", texts("afterwards", 10))).status == 200
-        faults.append(Fault("client killed in its request", clients, clients, 0, 0, 0.0))
+        afterwards = post(replica.url, body_of("⊢ afterwards", texts("afterwards", 10)))
+        assert afterwards.status == 200
+        seen = Fault.seen("client killed in its request", [afterwards], 0.0, tried=clients, in_flight=clients)
+        faults.append(seen)
 
 
 def test_work_that_somebody_else_awaits_goes_on_when_one_of_them_leaves(

@@ -52,4 +52,5 @@ def test_a_worker_killed_by_whoever_is_started_again_and_answers_the_request_tha
         repeated = background.post(server.url, body("cold", premises)).result(30)
         assert repeated.answer == heard.answer
         assert restarted - killed < answered - killed + 1
-        faults.append(Fault("`make serve`: worker killed, MiniLM", 1, 1, 0, 0, answered - restarted))
+        lost, wrong = int(heard.status == 0), int(repeated.answer != heard.answer)
+        faults.append(Fault("`make serve`: worker killed, MiniLM", 1, 1, lost, wrong, answered - restarted))

@@ -8,7 +8,7 @@ from shared.embedding_cache import text_key
 from tests.acceptance.conftest import Deploy, Extent
 from tests.acceptance.deployment import NAMESPACE, Deployment
 from tests.acceptance.fault_report import Fault
-from tests.acceptance.load import Background, body_of, texts
+from tests.acceptance.load import Background, Heard, body_of, texts
 from tests.embedding_fakes import wait_until
 from tests.fake_worker import journal_line
 
@@ -22,8 +22,8 @@ def cached(deployment: Deployment, premises: list[str]) -> set[str]:
     return {text for text, value in zip(premises, values, strict=True) if value is not None}
 
 
-def kill_in_a_batch(deployment: Deployment, background: Background) -> float:
-    """Kill the worker of a request, start another; returns the seconds from its start to the answer."""
+def kill_in_a_batch(deployment: Deployment, background: Background) -> tuple[Heard, float]:
+    """Kill the worker of a request, start another; returns what was heard, and the seconds from its start to that."""
     first = deployment.start_worker()
     replica = deployment.start_replica()
     premises = texts("cold", PREMISES, length=30)
@@ -41,7 +41,7 @@ def kill_in_a_batch(deployment: Deployment, background: Background) -> float:
     assert {counts[journal_line(text)] for text in kept} == {1}
     assert min(counts[journal_line(text)] for text in premises) == 1
     wait_until(deployment.is_idle, 30)
-    return answered - restarted
+    return heard, answered - restarted
 
 
 def test_the_request_of_a_killed_worker_is_answered_by_the_next_and_nothing_cached_is_embedded_again(
@@ -49,8 +49,8 @@ def test_the_request_of_a_killed_worker_is_answered_by_the_next_and_nothing_cach
 ) -> None:
     for attempt in range(extent.choose(1, 2)):
         with deploy(f"kill-{attempt}", FAKE_WORKER_TOKENS_PER_SECOND=TOKENS_PER_SECOND) as deployment:
-            recovery = kill_in_a_batch(deployment, background)
-        faults.append(Fault("worker killed in a batch", 1, 1, 0, 0, recovery))
+            heard, recovery = kill_in_a_batch(deployment, background)
+        faults.append(Fault.seen("worker killed in a batch", [heard], recovery))
 
 
 def test_a_frozen_workers_jobs_go_to_another_and_its_late_vectors_do_no_harm(

@@ -18,8 +18,8 @@ PREMISES = 2048
 TOKENS_PER_SECOND = 40_000
 """Of 40 tokens each, one upload takes two seconds; twenty seconds are the deadline."""
 DEADLINE_SECONDS = 20
-SLOWEST_REFUSAL_SECONDS = 1.0
-"""A generous bound on a machine of two cores that runs the clients too; docs/performance.md has the figures."""
+SLOWEST_REFUSAL_SECONDS = DEADLINE_SECONDS / 4
+"""Generous: clients, other tests and the server share two cores.  docs/performance.md has figures measured alone."""
 MOST_GROWTH_BYTES = 200 * 1024 * 1024
 """The bodies of all clients together, twice over, and what was admitted of them."""
 

@@ -120,7 +120,8 @@ def test_a_text_that_kills_workers_is_refused_after_three_and_its_neighbours_are
         assert "'new_30'" in refused.answer["detail"]
         heard = [each.result(60) for each in others]
         assert [(each.status, each.wrong) for each in heard] == [(200, False)] * 3
-        faults.append(Fault("text that kills each worker", 3, 4, 0, 0, time.monotonic() - started))
+        recovery = time.monotonic() - started
+        faults.append(Fault.seen("text that kills each worker", heard, recovery, tried=3, in_flight=1 + len(heard)))
         [letter] = letters(deployment)
         assert letter["errors"][0]["kind"] == "worker_lost"
         assert deployment.client.hlen(attempts_key(NAMESPACE)) == 1, "a neighbour is suspected still"
