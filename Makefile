@@ -54,7 +54,7 @@ test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 .PHONY: test-faults
-test-faults: $(INSTALLED) ## kill, freeze and flood the server, in full (10 minutes); writes the table of docs/reliability.md
+test-faults: $(INSTALLED) ## kill, freeze and flood the server, in full (9 minutes); writes the table of docs/reliability.md
 	FAULTS=full $(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/acceptance tests/integration/test_openapi.py
 
 .PHONY: bench
