@@ -20,6 +20,9 @@ from shared.log_setup import set_up_logging
 from shared.settings import Settings, load_settings
 
 GRACEFUL_STOP_SECONDS = 10
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients (5 to 30) and proxies (nginx: 60) keep an idle connection: where the server is the first to close
+one, a request that is just being sent on it gets no answer."""
 
 log = logging.getLogger("api")
 
@@ -73,6 +76,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=GRACEFUL_STOP_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
     )
 
