@@ -55,18 +55,29 @@ class BodyRoom:
         )
 
     @contextmanager
-    def reading(self, body: bytes) -> Iterator[None]:
-        """Hold one of the places for large bodies while one is read; raises `OverloadedError` where none is free."""
-        if len(body) < LARGE_BODY_BYTES:
-            yield
-            return
-        if self.large_bodies >= self.max_large_bodies:
-            raise self.refuse()
-        self.large_bodies += 1
+    def place_for(self, body: bytes) -> Iterator["LargeBodyPlace"]:
+        """A place among the large bodies that are worked on; raises `OverloadedError` where none is free."""
+        place = LargeBodyPlace(self, needed=len(body) >= LARGE_BODY_BYTES)
         try:
-            yield
+            yield place
         finally:
-            self.large_bodies -= 1
+            place.leave()
+
+
+class LargeBodyPlace:
+    """Held by a request with a large body until it is answered, or waits for the queue and costs nothing meanwhile."""
+
+    def __init__(self, room: BodyRoom, *, needed: bool) -> None:
+        if needed and room.large_bodies >= room.max_large_bodies:
+            raise room.refuse()
+        self._room = room
+        self._held = needed
+        room.large_bodies += needed
+
+    def leave(self) -> None:
+        """Make room for the next one; once is enough."""
+        self._room.large_bodies -= self._held
+        self._held = False
 
 
 class BodyIntake:

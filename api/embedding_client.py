@@ -5,7 +5,7 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -39,6 +39,10 @@ class TextGroup:
     priority: Priority
 
 
+def do_nothing() -> None:
+    """For who need not know when the waiting begins."""
+
+
 @dataclass(frozen=True, slots=True)
 class EmbeddingOrder:
     """Who asks and until when (epoch seconds)."""
@@ -48,6 +52,8 @@ class EmbeddingOrder:
     cache_ttl_seconds: int = 0
     partial_at: float = math.inf
     """From then on (epoch seconds) what is there is enough, once all states are."""
+    on_waiting: Callable[[], None] = do_nothing
+    """Called when the request has been admitted and only waiting is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +71,15 @@ class Embedded:
 
 @dataclass(eq=False)
 class AwaitedJob:
-    """A job on its way, with a future for each of its texts and a count of the requests that wait for it."""
+    """A job on its way, what is known of each of its texts, and a count of the requests that wait for it.
+
+    Requests wait for the job's next change, not for each text: two thousand futures a request would cost more than all
+    else that the request costs here.
+    """
 
     job: EmbedJob
-    futures: dict[str, asyncio.Future[CachedVector]]
+    results: dict[str, CachedVector | PremiseServerError | None]
+    """By content hash; None: not known yet."""
     published_at: float
     deadline: float
     waiters: int = 0
@@ -76,10 +87,23 @@ class AwaitedJob:
     """Its worker has said so, and has released its lease."""
     missing_since: float | None = None
     """Since when it was seen on no queue and with no worker (monotonic seconds)."""
+    _next_change: asyncio.Future[None] | None = None
 
     def outstanding(self) -> list[str]:
         """Content hashes without a result."""
-        return [key for key, future in self.futures.items() if not future.done()]
+        return [key for key, result in self.results.items() if result is None]
+
+    def settle(self, results: Mapping[str, CachedVector | PremiseServerError]) -> None:
+        """Take in results of texts that have none yet, and wake who waits."""
+        self.results.update({key: result for key, result in results.items() if self.results.get(key, result) is None})
+        if results and self._next_change is not None and not self._next_change.done():
+            self._next_change.set_result(None)
+
+    def next_change(self) -> asyncio.Future[None]:
+        """Done when further results have come."""
+        if self._next_change is None or self._next_change.done():
+            self._next_change = asyncio.get_running_loop().create_future()
+        return self._next_change
 
 
 @dataclass
@@ -143,8 +167,8 @@ class EmbeddingClient:
             for priority, group in texts
             for awaited in self._claim({key: text for key, text in group.items() if key in missing}, priority, order)
         ]
-        jobs = list({id(job): job for key in missing if (job := self._job_of_key[key])}.values())
-        futures = {key: self._job_of_key[key].futures[key] for key in missing}
+        places = {key: self._job_of_key[key] for key in missing}
+        jobs = list(dict.fromkeys(places.values()))
         joined = [
             awaited
             for awaited in jobs
@@ -164,12 +188,13 @@ class EmbeddingClient:
                     )
             if created:  # shielded: others may have joined these jobs when their maker leaves
                 await asyncio.shield(asyncio.ensure_future(self._enqueue(created, order)))
-            results = await self._results(futures, needed, order)
+            order.on_waiting()
+            results = await self._results(places, needed, order)
             found.update(results)
-            partial = len(results) < len(futures)
+            partial = len(results) < len(places)
         finally:
             if partial:
-                self._linger(jobs, futures, order.deadline)
+                self._linger(jobs, places, order.deadline)
             else:
                 self._leave(jobs)
         return len(created)
@@ -183,7 +208,7 @@ class EmbeddingClient:
         created = [self._make_job(dict(part), priority, order, worker) for part in _split(unclaimed, priority)]
         for awaited in created:
             self.awaited[awaited.job.job_id] = awaited
-            self._job_of_key.update(dict.fromkeys(awaited.futures, awaited))
+            self._job_of_key.update(dict.fromkeys(awaited.results, awaited))
         return created
 
     def _make_job(
@@ -202,8 +227,7 @@ class EmbeddingClient:
             cache_ttl_seconds=order.cache_ttl_seconds,
             lease=f"{job_id}:{estimated_tokens(texts, worker.tokens_per_byte, worker.max_tokens)}",
         )
-        loop = asyncio.get_running_loop()
-        return AwaitedJob(job, {key: loop.create_future() for key in part}, time.monotonic(), order.deadline)
+        return AwaitedJob(job, dict.fromkeys(part), time.monotonic(), order.deadline)
 
     async def _enqueue(self, created: Sequence[AwaitedJob], order: EmbeddingOrder) -> None:
         """Admit and publish; what goes wrong is told to all who wait for these jobs."""
@@ -222,31 +246,35 @@ class EmbeddingClient:
             self.admission.release([awaited.job for awaited in created if not awaited.waiters])
 
     async def _results(
-        self, futures: Mapping[str, asyncio.Future[CachedVector]], needed: Collection[str], order: EmbeddingOrder
+        self, places: Mapping[str, AwaitedJob], needed: Collection[str], order: EmbeddingOrder
     ) -> dict[str, CachedVector]:
-        """Wait for all results, from `partial_at` on for the needed ones alone, until the deadline."""
-        await _wait(futures.values(), min(order.deadline, order.partial_at), asyncio.FIRST_EXCEPTION)
+        """Wait for all results, from `partial_at` on for the needed ones alone, until the deadline.
+
+        Raises the first failure, as soon as there is one.
+        """
+        await _settled(places, min(order.deadline, order.partial_at))
         if order.partial_at < order.deadline:
-            needed_futures = [future for key, future in futures.items() if key in needed]
-            await _wait(needed_futures, order.deadline, asyncio.FIRST_EXCEPTION)
-        for future in futures.values():
-            if future.done() and (failure := future.exception()) is not None:
-                raise failure
-        late = {key for key, future in futures.items() if not future.done()}
+            await _settled({key: job for key, job in places.items() if key in needed}, order.deadline)
+        results: dict[str, CachedVector] = {}
+        for key, job in places.items():
+            result = job.results[key]
+            if isinstance(result, PremiseServerError):
+                raise result
+            if result is not None:
+                results[key] = result
+        late = places.keys() - results.keys()
         if late and (time.time() < order.partial_at or not late.isdisjoint(needed)):
             raise DeadlineExceededError(
-                f"{len(late)} of {len(futures)} texts were not embedded in time; the others are cached: try again."
+                f"{len(late)} of {len(places)} texts were not embedded in time; the others are cached: try again."
             )
-        return {key: future.result() for key, future in futures.items() if future.done()}
+        return results
 
-    def _linger(
-        self, jobs: Sequence[AwaitedJob], futures: Mapping[str, asyncio.Future[CachedVector]], deadline: float
-    ) -> None:
+    def _linger(self, jobs: Sequence[AwaitedJob], places: Mapping[str, AwaitedJob], deadline: float) -> None:
         """Keep what was not waited for wanted, to its deadline: the next request then finds it."""
 
         async def linger() -> None:
             try:
-                await _wait(futures.values(), deadline)
+                await _settled(places, deadline, stop_at_failure=False)
             finally:
                 self._leave(jobs)
 
@@ -272,17 +300,14 @@ class EmbeddingClient:
 
     def _forget(self, awaited: AwaitedJob) -> None:
         self.awaited.pop(awaited.job.job_id, None)
-        for key in awaited.futures:
+        for key in awaited.results:
             if self._job_of_key.get(key) is awaited:
                 del self._job_of_key[key]
 
     def _fail(self, jobs: Iterable[AwaitedJob], error: PremiseServerError) -> None:
         for awaited in jobs:
             self._forget(awaited)
-            for future in awaited.futures.values():
-                if not future.done():
-                    future.set_exception(error)
-                    future.exception()  # marks it as seen: only those who wait for it need to hear
+            awaited.settle(dict.fromkeys(awaited.outstanding(), error))
 
     async def on_done(self, done: JobDone) -> None:
         """A completion arrived: fetch the job's vectors and wake who waits for them."""
@@ -290,18 +315,12 @@ class EmbeddingClient:
         if awaited is None:
             return
         awaited.finished = True
-        for failed in done.failed:
-            future = awaited.futures.get(failed.key)
-            if future is not None and not future.done():
-                future.set_exception(TextRejectedError(failed.key, failed.kind, failed.message))
-                future.exception()
+        awaited.settle({text.key: TextRejectedError(text.key, text.kind, text.message) for text in done.failed})
         await self.recheck(awaited)
 
     async def recheck(self, awaited: AwaitedJob) -> None:
         """Resolve whatever of the job is in the cache by now."""
-        for key, entry in (await self.cache.fetch(self.directory.codec(), awaited.outstanding())).items():
-            if not awaited.futures[key].done():
-                awaited.futures[key].set_result(entry)
+        awaited.settle(await self.cache.fetch(self.directory.codec(), awaited.outstanding()))
 
     async def publish_again(self, awaited: AwaitedJob) -> None:
         """Enqueue what is left of a job that the broker lost, under its old id and with a lease as before."""
@@ -317,12 +336,18 @@ def _lease_seconds(deadline: float) -> float:
     return max(1.0, deadline - time.time())
 
 
-async def _wait(
-    futures: Collection[asyncio.Future[CachedVector]], until: float, return_when: str = asyncio.ALL_COMPLETED
-) -> None:
-    """Until all are done (or what `return_when` says) or the time (epoch seconds) has come."""
-    if futures:
-        await asyncio.wait(futures, timeout=max(0.0, until - time.time()), return_when=return_when)
+async def _settled(places: Mapping[str, AwaitedJob], until: float, *, stop_at_failure: bool = True) -> None:
+    """Wait until each text has a result in its job, one of them has failed, or the time (epoch seconds) has come."""
+    waited_for = list(places.items())
+    while (left_seconds := until - time.time()) > 0:
+        results = [(key, job, job.results[key]) for key, job in waited_for]
+        if stop_at_failure and any(isinstance(result, PremiseServerError) for _, _, result in results):
+            return
+        waited_for = [(key, job) for key, job, result in results if result is None]
+        if not waited_for:
+            return
+        changes = {job.next_change() for _, job in waited_for}
+        await asyncio.wait(changes, timeout=left_seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _stack(vectors: Sequence[Vector], dimension: int) -> Vector:

@@ -3,12 +3,13 @@
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from api.accessibility import Accessibility, Selection
-from api.embedding_client import Embedded, EmbeddingClient, EmbeddingOrder, TextGroup
+from api.embedding_client import Embedded, EmbeddingClient, EmbeddingOrder, TextGroup, do_nothing
 from api.premise_index import PremiseIndex
 from api.ranking import RankedPremise, merge
 from api.schemas import NewPremise, RetrieveRequest
@@ -57,6 +58,15 @@ class StageTimes:
         """Add the time since `started` (time.perf_counter) to a stage."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
+    @contextmanager
+    def timing(self, stage: str) -> Iterator[None]:
+        """Add the time of a block to a stage, however the block ends."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.note(stage, started)
+
 
 @dataclass(frozen=True)
 class Retriever:
@@ -70,9 +80,14 @@ class Retriever:
     threads: ThreadPoolExecutor
 
     async def retrieve(
-        self, request: RetrieveRequest, *, request_id: str, stages: StageTimes
+        self,
+        request: RetrieveRequest,
+        *,
+        request_id: str,
+        stages: StageTimes,
+        on_waiting: Callable[[], None] = do_nothing,
     ) -> list[list[RankedPremise]]:
-        """One ranking a state, best first, at most k long.
+        """One ranking a state, best first, at most k long; `on_waiting` as in `EmbeddingOrder`.
 
         Raises what `EmbeddingClient.embed` raises, and `InvalidRequestError` naming a text that the model cannot embed.
         """
@@ -80,7 +95,7 @@ class Retriever:
         if request.k <= 0 or not states:
             return [[] for _ in states]
         new_premises = (request.new_premises or [])[: self.limits.max_new_premises]
-        embedded = await self._embed(states, new_premises, request_id, stages)
+        embedded = await self._embed(states, new_premises, request_id, stages, on_waiting)
         if left_out := embedded.left_out[1]:  # the indexed premise of such a name stands in for it
             new_premises = [premise for place, premise in enumerate(new_premises) if place not in left_out]
         # One trip to a thread for both: handing work over and back costs more than a remembered selection.
@@ -91,13 +106,10 @@ class Retriever:
     def _select_and_rank(
         self, request: RetrieveRequest, new_premises: Sequence[NewPremise], embedded: Embedded, stages: StageTimes
     ) -> list[list[RankedPremise]]:
-        started = time.perf_counter()
-        selection = self._select(request, new_premises)
-        stages.note("select", started)
-        started = time.perf_counter()
-        rankings = self._rank(embedded, selection, new_premises, min(request.k, self.limits.max_k))
-        stages.note("search", started)
-        return rankings
+        with stages.timing("select"):
+            selection = self._select(request, new_premises)
+        with stages.timing("search"):
+            return self._rank(embedded, selection, new_premises, min(request.k, self.limits.max_k))
 
     def _select(self, request: RetrieveRequest, new_premises: Sequence[NewPremise]) -> Selection:
         return self.accessibility.select(
@@ -109,22 +121,29 @@ class Retriever:
         )
 
     async def _embed(
-        self, states: Sequence[str], new_premises: Sequence[NewPremise], request_id: str, stages: StageTimes
+        self,
+        states: Sequence[str],
+        new_premises: Sequence[NewPremise],
+        request_id: str,
+        stages: StageTimes,
+        on_waiting: Callable[[], None],
     ) -> Embedded:
-        started = time.perf_counter()
         groups = [
             TextGroup(states, Priority.STATE),
             TextGroup([premise.decl for premise in new_premises], Priority.BULK),
         ]
         arrived = time.time() - (time.perf_counter() - stages.started)
         order = EmbeddingOrder(
-            arrived + self.limits.timeout_seconds, request_id, partial_at=arrived + self.limits.partial_after_seconds
+            arrived + self.limits.timeout_seconds,
+            request_id,
+            partial_at=arrived + self.limits.partial_after_seconds,
+            on_waiting=on_waiting,
         )
         try:
-            embedded = await self.embeddings.embed(groups, order)
+            with stages.timing("embed"):
+                embedded = await self.embeddings.embed(groups, order)
         except TextRejectedError as error:
             raise InvalidRequestError(_name_text(error, states, new_premises)) from error
-        stages.note("embed", started)
         stages.counts.update(
             cached=embedded.cached_texts, embedded=embedded.embedded_texts, enqueued_jobs=embedded.enqueued_jobs
         )

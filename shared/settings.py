@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         120.0, description="deadline of a request; lean-lsp-mcp gives up after 10"
     )
     max_large_bodies: PositiveInt = Field(
-        8, description="bodies over 128 KiB that are read at once; further ones get 429 unread"
+        4, description="bodies over 128 KiB that are worked on at once; further ones get 429 unread"
     )
     max_bodies_bytes: PositiveInt = Field(
         256 * 1024 * 1024, description="memory for request bodies on their way; beyond it they get 429 unread"

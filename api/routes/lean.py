@@ -46,9 +46,11 @@ async def retrieve(
 ) -> Response:
     """The premises that help at a goal state, best first, at most `k`."""
     body = await request.body()
-    with service.room.reading(body):
-        query = await _read(body, retriever.limits.max_states, service.parsers)
-    rankings = await unless_disconnected(request, retriever.retrieve(query, request_id=request_id, stages=stages))
+    with service.room.place_for(body) as place:
+        with stages.timing("parse"):
+            query = await _read(body, retriever.limits.max_states, service.parsers)
+        work = retriever.retrieve(query, request_id=request_id, stages=stages, on_waiting=place.leave)
+        rankings = await unless_disconnected(request, work)
     answers = [[premise.as_json() for premise in ranking] for ranking in rankings]
     headers = {PARTIAL_HEADER: "{}/{}".format(*stages.partial)} if stages.partial else None
     return json_response(answers if query.many_states else answers[0], headers=headers)

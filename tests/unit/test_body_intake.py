@@ -118,13 +118,16 @@ def test_a_body_that_does_not_come_to_its_end_is_not_waited_for() -> None:
     assert there.held_bytes == 0
 
 
-def test_so_many_large_bodies_are_read_at_once_and_no_more() -> None:
+def test_so_many_large_bodies_are_worked_on_at_once_and_no_more() -> None:
     there = room(max_large_bodies=2)
     large = b"x" * LARGE_BODY_BYTES
-    with there.reading(large), there.reading(large):
-        with pytest.raises(OverloadedError), there.reading(large):
-            raise AssertionError("it was read")
-        with there.reading(b"small"):
+    with there.place_for(large) as first, there.place_for(large):
+        with pytest.raises(OverloadedError), there.place_for(large):
+            raise AssertionError("it was let in")
+        with there.place_for(b"small"):
             assert there.large_bodies == 2
-    with there.reading(large):
-        assert there.large_bodies == 1
+        first.leave()
+        first.leave()
+        with there.place_for(large):
+            assert there.large_bodies == 2
+    assert there.large_bodies == 0
