@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,6 +105,7 @@ class FakeVectorStore:
     ttls: set[int] = field(default_factory=set)
     attempted: dict[str, int] = field(default_factory=dict)
     letters: list[DeadLetter] = field(default_factory=list)
+    elsewhere: set[str] = field(default_factory=set)
 
     def fetch(self, keys: Sequence[str]) -> dict[str, CachedVector]:
         return {key: self.entries[key] for key in keys if key in self.entries}
@@ -127,6 +128,9 @@ class FakeVectorStore:
 
     def attempts(self, keys: Sequence[str]) -> dict[str, int]:
         return {key: self.attempted[key] for key in keys if key in self.attempted}
+
+    def in_other_models(self, keys: Collection[str]) -> set[str]:
+        return self.elsewhere & set(keys)
 
     def _forget_attempts(self, keys: Iterable[str]) -> None:
         for key in keys:

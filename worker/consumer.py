@@ -95,7 +95,7 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
         ageing_seconds=ageing_seconds(settings),
     )
     codec = VectorCodec(encoder.namespace, encoder.dimension, settings.cache_dtype)
-    store = RedisVectorStore(patient_redis(settings.redis_url), codec)
+    store = RedisVectorStore(patient_redis(settings.redis_url), codec, worker_id)
     runner = JobRunner(encoder, queue, store, settings.cache_ttl_seconds, settings.visibility_timeout_seconds)
     model_thread = threading.Thread(target=run_or_die, args=(queue.run,), name="model", daemon=True)
     heartbeat = HeartbeatThread(

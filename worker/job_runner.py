@@ -24,6 +24,8 @@ TYPICAL_TEXT = (
 """Tells how many tokens a byte is, roughly, before the first job has come."""
 
 WEIGHT_OF_THE_NEWEST = 0.05
+SUSPECT_PAUSE_SECONDS = 0.5
+"""A text that ended a worker is in one model at a time: two that have it at once could both end."""
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,9 @@ class JobReturned(Exception):  # noqa: N818 - not a failure: the job goes back t
 
 
 class JobContinues(Exception):  # noqa: N818 - not a failure: the rest is published anew
-    """The job has been held as long as the broker allows; `rest` is to be published under the same id."""
+    """The job cannot be ended now: it was held as long as the broker allows, or a text that ended a worker is in
+    another one's model.  `rest` is to be published under the same id.
+    """
 
     def __init__(self, rest: EmbedJob) -> None:
         super().__init__(f"job {rest.job_id}: {len(rest.texts)} texts left")
@@ -59,6 +63,7 @@ class JobRunner:
     visibility_timeout_seconds: float
     wall_clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
     dropped_jobs: int = 0
     failed_texts: int = 0
     tokens_per_byte: float = field(init=False)
@@ -78,7 +83,7 @@ class JobRunner:
     def run(self, job: EmbedJob) -> None:
         """Embed what the cache lacks, write it, tell the replica.
 
-        Raises `JobReturned` when the worker closes and `JobContinues` when the visibility timeout comes near.
+        Raises `JobReturned` when the worker closes and `JobContinues` when it has to wait for longer than it may.
         """
         if not self._claim(job):
             log.info("job %s is already held: acknowledged", job.job_id)
@@ -109,6 +114,9 @@ class JobRunner:
         cached = self.store.fetch(list(texts))
         missing = {key: text for key, text in texts.items() if key not in cached}
         attempts = self.store.attempts(list(missing))
+        if self.store.in_other_models([key for key, count in attempts.items() if count < MOST_ATTEMPTS]):
+            self.pause(SUSPECT_PAUSE_SECONDS)  # meanwhile it ends there, or that worker is known to be dead
+            raise JobContinues(replace(job, texts=list(missing.values())))
         lost = [_lost(key) for key, count in attempts.items() if count >= MOST_ATTEMPTS]
         for failure in lost:
             del missing[failure.key]

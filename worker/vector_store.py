@@ -1,9 +1,10 @@
 """The worker's side of the vector cache: look up before computing, write before telling."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import orjson
 import redis
 from redis.client import Pipeline
 
@@ -60,6 +61,10 @@ class VectorStore(Protocol):
         """How often each text was in a batch that never ended; texts of which nothing is known are left out."""
         ...
 
+    def in_other_models(self, keys: Collection[str]) -> set[str]:
+        """Which of these texts another worker has in its model, or had when it ended a moment ago."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class RedisVectorStore:
@@ -67,6 +72,8 @@ class RedisVectorStore:
 
     client: redis.Redis
     codec: VectorCodec
+    worker_id: str = ""
+    """Whose journal is its own."""
 
     def fetch(self, keys: Sequence[str]) -> dict[str, CachedVector]:
         """One MGET."""
@@ -112,6 +119,14 @@ class RedisVectorStore:
         places = (attempts_key(namespace), batches_key(namespace), WORKERS_KEY)
         counts = self.client.eval(ATTEMPTS, len(places), *places, MOST_COUNTED_TEXTS, *keys)
         return {key: int(count) for key, count in zip(keys, counts, strict=True) if count is not None}
+
+    def in_other_models(self, keys: Collection[str]) -> set[str]:
+        """Their journals; those of workers known to be dead are gone once `attempts` has counted them."""
+        if not keys:
+            return set()
+        journals = self.client.hgetall(batches_key(self.codec.namespace))
+        others = (note for worker, note in journals.items() if worker != self.worker_id.encode())
+        return {key for note in others for key in orjson.loads(note)} & set(keys)
 
     def _queue_writes(self, pipeline: Pipeline, entries: Mapping[str, CachedVector], ttl_seconds: int) -> None:
         for key, entry in entries.items():

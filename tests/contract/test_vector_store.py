@@ -28,6 +28,13 @@ class Stores:
         self.store = store
         self.client = client
 
+    def begin_elsewhere(self, *keys: str) -> None:
+        if isinstance(self.store, FakeVectorStore):
+            self.store.elsewhere.update(keys)
+        elif self.client is not None:
+            RedisBatchJournal(self.client, "fake", "another").begin(keys)
+            RedisBatchJournal(self.client, "fake", "own").begin(["own"])
+
     def take_lease(self, job: EmbedJob) -> None:
         if isinstance(self.store, FakeVectorStore):
             self.store.leases.add(job.lease)
@@ -59,7 +66,7 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
         return
     with redis.Redis.from_url(request.getfixturevalue("redis_url")) as client:
         client.flushall()
-        yield Stores(RedisVectorStore(client, VectorCodec("fake", DIMENSION)), client)
+        yield Stores(RedisVectorStore(client, VectorCodec("fake", DIMENSION), "own"), client)
 
 
 def entry(seed: int) -> CachedVector:
@@ -111,6 +118,13 @@ def test_attempts_are_known_until_the_vector_is_written(stores: Stores) -> None:
     stores.store.finish(JOB, {"b": entry(2)}, 60, JobDone("job-1"))
     assert stores.store.attempts(["a", "b", "c"]) == {"c": 3}
     assert stores.store.attempts([]) == {}
+
+
+def test_what_another_worker_has_in_its_model_is_told(stores: Stores) -> None:
+    assert stores.store.in_other_models(["a"]) == set()
+    stores.begin_elsewhere("a", "b")
+    assert stores.store.in_other_models(["a", "c", "own"]) == {"a"}
+    assert stores.store.in_other_models([]) == set()
 
 
 def test_a_text_that_failed_by_itself_has_no_attempts_left_one_that_ended_workers_keeps_them(stores: Stores) -> None:

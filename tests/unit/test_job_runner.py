@@ -10,7 +10,7 @@ from shared.embedding_cache import CachedVector, text_key
 from shared.messages import EmbedJob, Priority
 from tests.embedding_fakes import FakeEncoder, FakeVectorStore, HandClock, fake_vector, wait_until
 from worker.batching_queue import BatchingQueue
-from worker.job_runner import WEIGHT_OF_THE_NEWEST, JobContinues, JobReturned, JobRunner
+from worker.job_runner import SUSPECT_PAUSE_SECONDS, WEIGHT_OF_THE_NEWEST, JobContinues, JobReturned, JobRunner
 from worker.throughput import Throughput
 
 JOB = EmbedJob("job-1", "fake", Priority.BULK, ["one", "two"], "channel", deadline=2000.0)
@@ -21,6 +21,7 @@ class RunnerUnderTest:
         self.encoder = FakeEncoder()
         self.store = FakeVectorStore()
         self.clock = HandClock()
+        self.pauses: list[float] = []
         self.queue = BatchingQueue(self.encoder, Throughput(1e9), max_batch_tokens=100)
         self.runner = JobRunner(
             self.encoder,
@@ -29,6 +30,7 @@ class RunnerUnderTest:
             cache_ttl_seconds=7,
             visibility_timeout_seconds=60,
             wall_clock=self.clock,
+            pause=self.pauses.append,
         )
         self.model_thread = threading.Thread(target=self.queue.run)
         self.model_thread.start()
@@ -204,6 +206,22 @@ def test_a_text_that_ended_a_worker_goes_alone(tested: RunnerUnderTest) -> None:
     assert sorted(map(len, tested.encoder.batches)) == [1, 2]
     assert [len("suspect")] in tested.encoder.batches
     assert tested.store.attempted == {}
+
+
+def test_a_suspect_in_another_workers_model_is_handed_back_and_tried_when_it_is_there_no_longer(
+    tested: RunnerUnderTest,
+) -> None:
+    suspect = text_key("suspect")
+    tested.store.attempted[suspect] = 2
+    tested.store.elsewhere.add(suspect)
+    job = replace(JOB, texts=["good", "suspect"])
+    with pytest.raises(JobContinues) as handed_back:
+        tested.runner.run(job)
+    assert handed_back.value.rest == job
+    assert (tested.embedded_texts(), tested.pauses) == (0, [SUSPECT_PAUSE_SECONDS])
+    tested.store.elsewhere.clear()
+    tested.runner.run(handed_back.value.rest)
+    assert set(tested.store.entries) == {text_key("good"), suspect}
 
 
 def test_the_tokens_of_a_byte_are_known_before_the_first_job_and_measured_with_each(tested: RunnerUnderTest) -> None:
