@@ -65,7 +65,7 @@ class BodyRoom:
 
 
 class LargeBodyPlace:
-    """Held by a request with a large body until it is answered, or waits for the queue and costs nothing meanwhile."""
+    """Held by a request with a large body until its texts have been looked up and admitted, or it is refused."""
 
     def __init__(self, room: BodyRoom, *, needed: bool) -> None:
         if needed and room.large_bodies >= room.max_large_bodies:

@@ -40,7 +40,7 @@ class TextGroup:
 
 
 def do_nothing() -> None:
-    """For who need not know when the waiting begins."""
+    """For who need not know of the admission."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class EmbeddingOrder:
     cache_ttl_seconds: int = 0
     partial_at: float = math.inf
     """From then on (epoch seconds) what is there is enough, once all states are."""
-    on_waiting: Callable[[], None] = do_nothing
-    """Called when the request has been admitted and only waiting is left."""
+    on_admitted: Callable[[], None] = do_nothing
+    """Called when all texts have been looked up and the jobs for those missing, if any, are on the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,11 @@ class EmbeddingClient:
         found = await self.cache.fetch(codec, wanted, redis_is_away=self.directory.redis_away)
         cached = len(found)
         missing = {key for key in wanted if key not in found}
-        created = await self._await_missing(missing, self._texts_by_key(groups, keys), order, found) if missing else 0
+        created = 0
+        if missing:
+            created = await self._await_missing(missing, self._texts_by_key(groups, keys), order, found)
+        else:
+            order.on_admitted()
         vectors = [
             _stack([found[key].vector for key in group_keys if key in found], codec.dimension) for group_keys in keys
         ]
@@ -188,7 +192,7 @@ class EmbeddingClient:
                     )
             if created:  # shielded: others may have joined these jobs when their maker leaves
                 await asyncio.shield(asyncio.ensure_future(self._enqueue(created, order)))
-            order.on_waiting()
+            order.on_admitted()
             results = await self._results(places, needed, order)
             found.update(results)
             partial = len(results) < len(places)
@@ -250,7 +254,7 @@ class EmbeddingClient:
     ) -> dict[str, CachedVector]:
         """Wait for all results, from `partial_at` on for the needed ones alone, until the deadline.
 
-        Raises the first failure, as soon as there is one.
+        Raises a failure without waiting for the other results.
         """
         await _settled(places, min(order.deadline, order.partial_at))
         if order.partial_at < order.deadline:

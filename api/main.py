@@ -21,8 +21,8 @@ from shared.settings import Settings, load_settings
 
 GRACEFUL_STOP_SECONDS = 10
 KEEP_ALIVE_SECONDS = 75
-"""Longer than clients (5 to 30) and proxies (nginx: 60) keep an idle connection: where the server is the first to close
-one, a request that is just being sent on it gets no answer."""
+"""Longer than most clients (5 to 30) and proxies (nginx: 60) keep an idle connection: where the server is the first to
+close one, a request that is just being sent on it gets no answer."""
 
 log = logging.getLogger("api")
 

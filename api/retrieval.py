@@ -85,9 +85,9 @@ class Retriever:
         *,
         request_id: str,
         stages: StageTimes,
-        on_waiting: Callable[[], None] = do_nothing,
+        on_admitted: Callable[[], None] = do_nothing,
     ) -> list[list[RankedPremise]]:
-        """One ranking a state, best first, at most k long; `on_waiting` as in `EmbeddingOrder`.
+        """One ranking a state, best first, at most k long; `on_admitted` as in `EmbeddingOrder`.
 
         Raises what `EmbeddingClient.embed` raises, and `InvalidRequestError` naming a text that the model cannot embed.
         """
@@ -95,7 +95,7 @@ class Retriever:
         if request.k <= 0 or not states:
             return [[] for _ in states]
         new_premises = (request.new_premises or [])[: self.limits.max_new_premises]
-        embedded = await self._embed(states, new_premises, request_id, stages, on_waiting)
+        embedded = await self._embed(states, new_premises, request_id, stages, on_admitted)
         if left_out := embedded.left_out[1]:  # the indexed premise of such a name stands in for it
             new_premises = [premise for place, premise in enumerate(new_premises) if place not in left_out]
         # One trip to a thread for both: handing work over and back costs more than a remembered selection.
@@ -126,7 +126,7 @@ class Retriever:
         new_premises: Sequence[NewPremise],
         request_id: str,
         stages: StageTimes,
-        on_waiting: Callable[[], None],
+        on_admitted: Callable[[], None],
     ) -> Embedded:
         groups = [
             TextGroup(states, Priority.STATE),
@@ -137,7 +137,7 @@ class Retriever:
             arrived + self.limits.timeout_seconds,
             request_id,
             partial_at=arrived + self.limits.partial_after_seconds,
-            on_waiting=on_waiting,
+            on_admitted=on_admitted,
         )
         try:
             with stages.timing("embed"):

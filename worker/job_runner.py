@@ -25,7 +25,7 @@ TYPICAL_TEXT = (
 
 WEIGHT_OF_THE_NEWEST = 0.05
 SUSPECT_PAUSE_SECONDS = 0.5
-"""A text that ended a worker is in one model at a time: two that have it at once could both end."""
+"""A text that ended a worker is put off while another worker has it in its model: both could end."""
 
 log = logging.getLogger(__name__)
 
@@ -114,12 +114,10 @@ class JobRunner:
         cached = self.store.fetch(list(texts))
         missing = {key: text for key, text in texts.items() if key not in cached}
         attempts = self.store.attempts(list(missing))
-        if self.store.in_other_models([key for key, count in attempts.items() if count < MOST_ATTEMPTS]):
-            self.pause(SUSPECT_PAUSE_SECONDS)  # meanwhile it ends there, or that worker is known to be dead
-            raise JobContinues(replace(job, texts=list(missing.values())))
         lost = [_lost(key) for key, count in attempts.items() if count >= MOST_ATTEMPTS]
-        for failure in lost:
-            del missing[failure.key]
+        put_off = self.store.in_other_models(attempts.keys() - {failure.key for failure in lost})
+        for key in put_off.union(failure.key for failure in lost):
+            del missing[key]
         token_ids, failed = self._tokenize(missing)
         ticket = self.queue.submit(token_ids, job.priority, alone=attempts.keys())
         log.log(
@@ -127,15 +125,20 @@ class JobRunner:
             "job %s request %s: %d texts, %d cached, %d to embed",
             job.job_id, job.request_id or "-", len(texts), len(cached), len(token_ids),
         )  # fmt: skip
-        self._await(job, ticket, texts, lost + failed)
+        self._await(job, ticket, texts, lost + failed, put_off)
 
-    def _await(self, job: EmbedJob, ticket: Ticket, texts: Mapping[str, str], failed: list[FailedText]) -> None:
-        """Write what finishes, until all has, the worker closes, or nobody waits; hand back what takes too long."""
+    def _await(
+        self, job: EmbedJob, ticket: Ticket, texts: Mapping[str, str], failed: list[FailedText], put_off: set[str]
+    ) -> None:
+        """Write what finishes, until all has, the worker closes, or nobody waits.
+
+        Hands back what takes too long, and what was put off.
+        """
         margin = min(LONGEST_HAND_BACK_MARGIN_SECONDS, self.visibility_timeout_seconds / 4)
         hand_back_at = self.wall_clock() + self.visibility_timeout_seconds - margin
         check_at = self.monotonic() + WANTED_CHECK_SECONDS
         ttl = job.cache_ttl_seconds or self.cache_ttl_seconds
-        handed_back: set[str] = set()
+        handed_back = set(put_off)
         given_up = False
         while True:
             left_seconds = hand_back_at - self.wall_clock()
@@ -152,6 +155,9 @@ class JobRunner:
             if overdue_seconds > 0:
                 handed_back |= self.queue.withdraw(ticket)  # what is in a batch is not given to another worker as well
             if (handed_back and ticket.complete) or overdue_seconds > margin / 2:
+                if put_off:
+                    log.info("job %s: %d texts are in another worker's model: put off", job.job_id, len(put_off))
+                    self.pause(SUSPECT_PAUSE_SECONDS)  # meanwhile they end there, or that worker is known to be dead
                 rest = handed_back | ticket.remaining() | {text.key for text in failed}
                 raise JobContinues(replace(job, texts=[texts[key] for key in texts if key in rest]))
             if self.monotonic() >= check_at and not given_up:

@@ -49,7 +49,7 @@ async def retrieve(
     with service.room.place_for(body) as place:
         with stages.timing("parse"):
             query = await _read(body, retriever.limits.max_states, service.parsers)
-        work = retriever.retrieve(query, request_id=request_id, stages=stages, on_waiting=place.leave)
+        work = retriever.retrieve(query, request_id=request_id, stages=stages, on_admitted=place.leave)
         rankings = await unless_disconnected(request, work)
     answers = [[premise.as_json() for premise in ranking] for ranking in rankings]
     headers = {PARTIAL_HEADER: "{}/{}".format(*stages.partial)} if stages.partial else None

@@ -208,9 +208,10 @@ class Deployment:
         """All that the processes of that name have printed."""
         return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob(f"{name}-*.log")))
 
-    def refusal_seconds(self) -> list[float]:
-        """Of each 429 the seconds between the body's arrival and the answer, from the replicas' logs."""
-        lines = [line for line in self.logs("api").splitlines() if "POST /retrieve 429" in line]
+    def answer_seconds(self, status: int, field: str = "") -> list[float]:
+        """Seconds from the body's arrival to each answer, by the replicas' logs; `field` is to be in the line."""
+        answers = [line for line in self.logs("api").splitlines() if f"POST /retrieve {status}" in line]
+        lines = [line for line in answers if not field or field in line.split()]
         times = [dict(re.findall(r"(total_ms|receive_ms)=([\d.]+)", line)) for line in lines]
         return [(float(each["total_ms"]) - float(each.get("receive_ms", 0))) / 1000 for each in times]
 

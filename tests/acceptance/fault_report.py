@@ -15,6 +15,7 @@ from tests.acceptance.load import Heard
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->"
 FAULT_PROPERTY = "fault"
+FAULT_TESTS = "tests/acceptance/"
 LEAST_TESTS = 50
 """More than any one file has: fewer are a selection."""
 
@@ -56,15 +57,18 @@ class FaultTable:
         self._tests: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._tests.add(report.nodeid)
+        if report.nodeid.startswith(FAULT_TESTS):
+            self._tests.add(report.nodeid)
         if report.when == "teardown":
             told = [seen for name, seen in report.user_properties if name == FAULT_PROPERTY]
             self._faults += [Fault(**seen) for seen in told if isinstance(seen, dict)]
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        everything = not session.config.option.keyword and len(self._tests) > LEAST_TESTS
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        option = session.config.option
+        selected = option.keyword or option.markexpr or option.deselect or getattr(option, "lf", False)
+        everything = not selected and len(self._tests) > LEAST_TESTS
         wanted = wants_full() or "FAULTS_TABLE" in os.environ
-        if wanted and everything and not session.testsfailed:
+        if wanted and everything and exitstatus == pytest.ExitCode.OK:
             faults = sorted(self._faults, key=lambda fault: fault.name)
             shorter = "the shorter form, `FAULTS_TABLE=1 make test`"
             write_table(faults, "`make test-faults`" if wants_full() else shorter)

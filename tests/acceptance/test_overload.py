@@ -76,7 +76,9 @@ def test_accepted_uploads_finish_in_time_others_hear_429_and_states_keep_being_s
         assert 1 <= len(accepted) < clients / 2
         assert max(each.seconds for each in accepted) < DEADLINE_SECONDS
         assert all(1 <= each.retry_after <= DEADLINE_SECONDS * 2 for each in refused)
-        assert p95(deployment.refusal_seconds()) < SLOWEST_REFUSAL_SECONDS
+        refusal_seconds = deployment.answer_seconds(429)
+        assert len(refusal_seconds) == len(refused)
+        assert p95(refusal_seconds) < SLOWEST_REFUSAL_SECONDS
         assert {each.status for each in edited} == {200}
         assert p95([each.seconds for each in edited]) < DEADLINE_SECONDS / 4
         assert watch.look(), (watch.before_bytes, watch.most_bytes)
