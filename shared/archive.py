@@ -81,7 +81,7 @@ def _unpack(archive: Path, folder: Path) -> None:
         raise ArtifactError(f"{archive} is not unpacked: {error}. Make it anew from plain files.") from error
     except UNREADABLE as error:
         raise ArtifactError(
-            f"{archive} is no whole tar archive ({_first_line(error)}); remove it and fetch or make it again."
+            f"{archive} is no whole tar archive ({_first_line(error)}); fetch or make it again."
         ) from error
 
 

@@ -36,7 +36,9 @@ def connected(context: click.Context) -> Iterator[tuple[Celery, redis.Redis]]:
         with prompt_redis(app.conf.broker_url) as client:
             yield app, client
     except (RedisError, OperationalError) as error:
-        raise click.ClickException(f"Redis cannot be used ({error}): is REDIS_URL right, and is it up?") from None
+        raise click.ClickException(
+            f"Redis cannot be used ({error}): is REDIS_URL right (`make serve` logs its own), and is it up?"
+        ) from None
 
 
 def which_letters(command: Command) -> Command:
@@ -73,13 +75,16 @@ def list_command(context: click.Context, *, as_json: bool, texts: bool) -> None:
 def requeue_command(context: click.Context, ids: Sequence[str], *, every: bool) -> None:
     """Give texts back to the workers, as if they had never failed; those that fail again come back here."""
     with connected(context) as (app, client):
-        for letter in _chosen(client, ids, every=every):
+        chosen = _chosen(client, ids, every=every)
+        for letter in chosen:
             client.hdel(attempts_key(letter.job.namespace), *(text.key for text in letter.failed))
             send_job(app, _fresh_job(letter))
             drop_if_unchanged(client, letter)  # last: a letter that is sent twice does no harm
             click.echo(f"{letter.letter_id} requeued: {len(letter.job.texts)} texts")
             if letter.job.namespace not in {worker.namespace for worker in live_workers(client)}:
                 click.echo(f"No live worker serves its namespace {letter.job.namespace}: it waits for one.", err=True)
+        if not chosen:
+            click.echo("There are no dead letters.")
 
 
 @dead_letters.command("drop")

@@ -209,7 +209,10 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise CorpusError(f"{path.parent} is no corpus: it has no file {path.name}.") from error
+        raise CorpusError(
+            f"{path.parent} is no corpus: it has no file {path.name}; DATA names a folder or "
+            "a premises.tar.gz as the extraction writes them."
+        ) from error
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}.") from error
 

@@ -1,6 +1,7 @@
 """The local server: Redis, worker, API and the corpus, started on one machine by one command."""
 
 import asyncio
+import errno
 import signal
 import socket
 import sys
@@ -48,6 +49,8 @@ def check_port_is_free(host: str, port: int) -> None:
         try:
             probe.bind(address)
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise SettingsError(f"HOST={host} cannot be used: this machine does not have that address.") from None
             raise SettingsError(
                 f"Port {port} on {host} cannot be used ({error.strerror}): stop what uses it, "
                 f"or choose another, for example `make serve PORT={port + 1 if port < 65535 else 8000}`."
