@@ -204,8 +204,11 @@ class EmbeddingClient:
         return len(created)
 
     def _claim(self, texts: Mapping[str, str], priority: Priority, order: EmbeddingOrder) -> list[AwaitedJob]:
-        """Make jobs for texts that nobody awaits; without an await in between, so that no two requests claim one."""
-        unclaimed = [(key, text) for key, text in texts.items() if key not in self._job_of_key]
+        """Make jobs for texts that nobody awaits; without an await in between, so that no two requests claim one.
+
+        A text that waits in a later class gets a job of its own; the worker embeds it once all the same.
+        """
+        unclaimed = [(key, text) for key, text in texts.items() if self._is_unclaimed(key, priority)]
         if not unclaimed:
             return []
         worker = self.directory.require_worker()
@@ -214,6 +217,11 @@ class EmbeddingClient:
             self.awaited[awaited.job.job_id] = awaited
             self._job_of_key.update(dict.fromkeys(awaited.results, awaited))
         return created
+
+    def _is_unclaimed(self, key: str, priority: Priority) -> bool:
+        """Whether no job of this class, or of one that is served before it, is to embed the text."""
+        awaited = self._job_of_key.get(key)
+        return awaited is None or awaited.job.priority > priority
 
     def _make_job(
         self, part: Mapping[str, str], priority: Priority, order: EmbeddingOrder, worker: Heartbeat
@@ -331,6 +339,7 @@ class EmbeddingClient:
         left = set(awaited.outstanding())
         texts = [text for text in awaited.job.texts if text_key(text) in left]
         awaited.published_at = time.monotonic()
+        awaited.finished = False
         lease_seconds = _lease_seconds(awaited.deadline)
         await self.admission.renew([awaited.job], lease_seconds=lease_seconds, only_live=False)
         await self.publisher.publish([replace(awaited.job, texts=texts, deadline=awaited.deadline)])

@@ -86,3 +86,21 @@ def test_an_upload_that_takes_longer_than_the_visibility_timeout_is_computed_onc
         assert len(counts) == 2049
         assert set(counts.values()) == {1}
         wait_until(deployment.is_idle, 20)
+
+
+def test_a_state_that_is_also_somebodys_new_premise_does_not_wait_with_the_upload(
+    deploy: Deploy, background: Background
+) -> None:
+    with deploy(FAKE_WORKER_TOKENS_PER_SECOND="5000") as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        premises = texts("upload", 600)  # 24,000 tokens: some five seconds
+        upload = background.post(replica.url, body_of("⊢ upload", premises))
+        wait_until(lambda: len(deployment.embedded_texts()) > 5, 20)
+        state = post(replica.url, body_of(premises[-1], []))
+        assert (state.status, state.wrong, upload.done()) == (200, False, False)
+        heard = upload.result(60)
+        assert (heard.status, heard.wrong) == (200, False), heard.answer
+        counts = Counter(deployment.embedded_texts())
+        assert set(counts.values()) == {1}, "a text was embedded twice"
+        wait_until(deployment.is_idle, 20)
