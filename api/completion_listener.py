@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import redis.asyncio
 
-from api.embedding_client import AwaitedJob, EmbeddingClient
+from api.awaited_job import AwaitedJob
+from api.embedding_client import EmbeddingClient
 from shared.celery_app import PRIORITY_STEPS
 from shared.errors import PremiseServerError
 from shared.messages import JobDone
