@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import json_response
+from api.errors import error_response
 from api.retrieval import StageTimes
 from shared.errors import OverloadedError, PayloadTooLargeError, SlowRequestError
 
@@ -98,7 +98,7 @@ class BodyIntake:
         if declared.isdecimal() and int(declared) > self._max_body_bytes:
             # The connection stays open, so that what the client is sending still is received and thrown away: it would
             # not read the answer of a connection that is reset meanwhile.
-            await json_response({"detail": too_large(self._max_body_bytes)}, 413)(scope, receive, send)
+            await error_response(scope["path"], 413, too_large(self._max_body_bytes))(scope, receive, send)
             return
         body = _IncomingBody(receive, self._room, self._max_body_bytes, self._timeout_seconds, scope["state"]["stages"])
         try:
@@ -161,4 +161,4 @@ class _IncomingBody:
 
 def too_large(max_body_bytes: int) -> str:
     """What a caller with too large a body is told."""
-    return f"The body is larger than {max_body_bytes} bytes: send fewer or shorter premises."
+    return f"The body is larger than {max_body_bytes} bytes: send fewer or shorter texts."

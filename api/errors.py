@@ -1,6 +1,7 @@
 """The one table from named failures to HTTP statuses, and the handlers that answer with it."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from api.error_forms import error_form
 from api.schemas import RequestValidationFailed
 from shared.errors import (
     DeadlineExceededError,
@@ -75,18 +77,41 @@ def json_response(content: object, status: int = 200, headers: dict[str, str] | 
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
-async def _answer_named_error(_request: Request, error: Exception) -> Response:
+def error_response(
+    path: str,
+    status: int,
+    message: str,
+    *,
+    headers: dict[str, str] | None = None,
+    code: str | None = None,
+    param: str | None = None,
+    errors: Sequence[Mapping[str, Any]] = (),
+) -> Response:
+    """An error in the form that callers of the path read; `code`, `param`, `errors` where that form has them."""
+    form = error_form(path)
+    body = form.body(status, message, code, param)
+    if errors and "detail" in body:
+        body["errors"] = errors
+    return json_response(body, form.status_in_place_of.get(status, status), headers)
+
+
+async def _answer_named_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PremiseServerError)  # noqa: S101 - the registration's type, for the checker
-    body: dict[str, Any] = {"detail": str(error)}
-    if isinstance(error, RequestValidationFailed):
-        body["errors"] = error.errors
-    return json_response(body, status_of(error), _error_headers(error))
+    return error_response(
+        request.url.path,
+        status_of(error),
+        str(error),
+        headers=_error_headers(error),
+        code=getattr(error, "code", None),
+        param=getattr(error, "param", None),
+        errors=error.errors if isinstance(error, RequestValidationFailed) else (),
+    )
 
 
-async def _answer_http_exception(_request: Request, error: Exception) -> Response:
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     detail = error.detail if isinstance(error.detail, str) else HTTPStatus(error.status_code).phrase
-    return json_response({"detail": detail}, error.status_code, dict(error.headers or {}))
+    return error_response(request.url.path, error.status_code, detail, headers=dict(error.headers or {}))
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:
@@ -94,9 +119,9 @@ async def _answer_nobody(_request: Request, _error: Exception) -> Response:
     return Response(status_code=CLIENT_LEFT)
 
 
-async def _answer_unexpected(_request: Request, error: Exception) -> Response:
+async def _answer_unexpected(request: Request, error: Exception) -> Response:
     log.error("unexpected failure", exc_info=error)
-    return json_response({"detail": "The server failed on this request; its log says why."}, 500)
+    return error_response(request.url.path, 500, "The server failed on this request; its log says why.")
 
 
 def _error_headers(error: PremiseServerError) -> dict[str, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import json_response
+from api.errors import error_response
 from api.retrieval import StageTimes
 
 STOPPING = "This API process is being stopped: send the request again, another one takes it."
@@ -40,7 +40,8 @@ class RequestLog:
         except asyncio.CancelledError:  # the process stops, and this request has taken longer than it waits
             if entry.status:
                 raise
-            await json_response({"detail": STOPPING}, 503, {"Retry-After": "1"})(scope, receive, send_logged)
+            stopping = error_response(scope["path"], 503, STOPPING, headers={"Retry-After": "1"})
+            await stopping(scope, receive, send_logged)
         finally:
             entry.write()
 

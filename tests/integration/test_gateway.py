@@ -152,7 +152,7 @@ def test_a_post_whose_replica_dies_is_not_sent_again(gateway: Gateway) -> None:
 def test_a_body_over_the_limit_is_refused_before_any_replica_is_asked(gateway: Gateway) -> None:
     answer = gateway.ask("POST", "/retrieve", bytes(2_000_001))
     assert answer.status == 413
-    assert answer.detail == "The body is larger than 2000000 bytes: send fewer or shorter premises."
+    assert answer.detail == "The body is larger than 2000000 bytes: send fewer or shorter texts."
     chunked = b"POST /retrieve HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1e8481\r\n" + bytes(2_000_001)
     assert gateway.send(chunked).status == 413
     assert gateway.replicas.seen == []

@@ -1,0 +1,50 @@
+"""How an error looks in each protocol: what the callers of a path know how to read."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+OPENAI_TYPE_OF_STATUS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+OPENAI_CODE_OF_STATUS = {
+    401: "invalid_api_key",
+    413: "request_too_large",
+    429: "rate_limit_exceeded",
+    503: "service_unavailable",
+    504: "timeout",
+}
+TEI_TYPE_OF_STATUS = {413: "Validation", 422: "Validation", 429: "Overloaded", 503: "Unhealthy", 504: "Unhealthy"}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorForm:
+    """The body of an error, and statuses that the protocol names otherwise."""
+
+    body: Callable[[int, str, str | None, str | None], dict[str, object]]
+    """From status, message, code and the parameter at fault."""
+    status_in_place_of: Mapping[int, int] = field(default_factory=dict)
+
+
+def _detail_body(_status: int, message: str, _code: str | None, _param: str | None) -> dict[str, object]:
+    return {"detail": message}
+
+
+def _openai_body(status: int, message: str, code: str | None, param: str | None) -> dict[str, object]:
+    kind = OPENAI_TYPE_OF_STATUS.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    code = code or OPENAI_CODE_OF_STATUS.get(status)
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _tei_body(status: int, message: str, _code: str | None, _param: str | None) -> dict[str, object]:
+    kind = TEI_TYPE_OF_STATUS.get(status, "Backend" if status >= 500 else "Validation")
+    return {"error": message, "error_type": kind}
+
+
+DETAIL = ErrorForm(_detail_body)
+OPENAI = ErrorForm(_openai_body, {422: 400})
+TEI = ErrorForm(_tei_body)
+
+FORM_OF_PREFIX = {"/v1/": OPENAI, "/embed": TEI}
+
+
+def error_form(path: str) -> ErrorForm:
+    """The form that callers of a path (as in the request line) read; Lean's where no other is named."""
+    return next((form for prefix, form in FORM_OF_PREFIX.items() if path.startswith(prefix)), DETAIL)
