@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from api.mapped_file import map_array
 from api.name_table import NameTable, Rows
 from api.ready_answer import ReadyAnswer
+from api.statement_table import TEXT_FILE as STATEMENTS_FILE
+from api.statement_table import Statement, StatementTable
 from shared.errors import CorpusError, NotReadyError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Part of a snapshot's digest: one more whenever the same corpus and vectors are to be written in another way."""
 
 MANIFEST_FILE = "manifest.json"
@@ -36,6 +38,9 @@ ROW_OF_UNFILTERED_FILE = "row-of-unfiltered.npy"
 IS_THEOREM_FILE = "is-theorem.npy"
 IN_MODULE_SYSTEM_FILE = "in-module-system.npy"
 IS_EXPOSED_FILE = "is-exposed.npy"
+
+READ_WHEN_NEEDED = frozenset({INDEX_FILE, STATEMENTS_FILE})
+"""Large files of which a request reads little: it need not wait until all of them is in memory."""
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 READ_BYTES = 4 * 1024 * 1024
@@ -96,6 +101,7 @@ class Snapshot:
     indexed_modules: ReadyAnswer
     """What `/indexed-modules` answers."""
     name_table: NameTable
+    statement_table: StatementTable
     module_positions: dict[str, int]
 
     @property
@@ -115,14 +121,18 @@ class Snapshot:
         """Rows of names, -1 where unknown, shape (len(names),)."""
         return self.name_table.find_rows(names)
 
+    def statements(self, rows: Rows) -> list[Statement]:
+        """Statements of rows, in their order."""
+        return self.statement_table.statements(rows)
+
     def find_module(self, name: str) -> int:
         """Position in `modules` of a name like `A.B`, -1 where unknown."""
         return self.module_positions.get(name, -1)
 
     def touch(self) -> None:
-        """Read every file but the vectors once, so that the first request does not wait for the disk."""
+        """Read every file but the largest once, so that the first request does not wait for the disk."""
         for name in self.manifest.files:
-            if name != INDEX_FILE:
+            if name not in READ_WHEN_NEEDED:
                 _read(self.folder / name)
 
     def touch_vectors(self) -> None:
@@ -213,6 +223,7 @@ def _map(folder: Path) -> Snapshot:
         indexed_premises=ReadyAnswer.open(folder / INDEXED_PREMISES_FILE),
         indexed_modules=indexed_modules,
         name_table=NameTable.open(folder),
+        statement_table=_map_statements(folder, manifest.rows),
         module_positions={name: position for position, name in enumerate(modules)},
     )
 
@@ -228,6 +239,13 @@ def _map_rows(folder: Path, name: str, dtype: type[Scalar], length: int) -> NDAr
     if len(array) != length:
         raise _damaged(folder, name)
     return array
+
+
+def _map_statements(folder: Path, rows: int) -> StatementTable:
+    table = StatementTable.open(folder)
+    if len(table) != rows:
+        raise _damaged(folder, STATEMENTS_FILE)
+    return table
 
 
 def _damaged(folder: Path, name: str) -> CorpusError:

@@ -34,6 +34,7 @@ from api.snapshot import (
     lock_path,
     snapshots_folder,
 )
+from api.statement_table import write_statements
 from shared.corpus import Corpus
 from shared.errors import CorpusError
 
@@ -142,6 +143,7 @@ def _write_files(folder: Path, corpus: Corpus, vectors: Vectors) -> None:
     np.save(folder / IN_MODULE_SYSTEM_FILE, np.array([premise.in_module_system for premise in premises]))
     np.save(folder / IS_EXPOSED_FILE, np.array([premise.is_exposed for premise in premises]))
     write_names(folder, [premise.name for premise in premises])
+    write_statements(folder, premises)
     write_ready_answer(folder / INDEXED_PREMISES_FILE, orjson.dumps(corpus.unfiltered_names))
     write_ready_answer(folder / INDEXED_MODULES_FILE, orjson.dumps(corpus.modules))
     _write_index(folder / INDEX_FILE, vectors)

@@ -157,9 +157,17 @@ def _declaration(line: bytes, module: str) -> tuple[Premise, str]:
     fields = _fields(line)
     name, kind, result_type = (_text(fields, key) for key in ("name", "kind", "type"))
     doc = "" if fields.get("doc") is None else "/-- " + _text(fields, "doc").strip() + " -/\n"
-    text = doc + " ".join([kind, name, " ".join(_texts(fields, "args")), ":", result_type])
+    binders = " ".join(_texts(fields, "args"))
+    text = doc + " ".join([kind, name, binders, ":", result_type])
     premise = Premise(
-        name, module, text, kind == "theorem", _flag(fields, "inModuleSystem"), _flag(fields, "isExposed")
+        name,
+        module,
+        text,
+        kind,
+        binders_start=len(text) - len(f"{binders} : {result_type}"),
+        type_start=len(text) - len(result_type),
+        in_module_system=_flag(fields, "inModuleSystem"),
+        is_exposed=_flag(fields, "isExposed"),
     )
     return premise, result_type
 

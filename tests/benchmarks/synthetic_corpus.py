@@ -74,7 +74,16 @@ def synthetic_corpus() -> Corpus:
     """A corpus to serve with made-up names, for want of the data."""
     rows = named_rows(None, Path())
     premises = [
-        Premise(name, rows.modules[module], f"theorem {name} : True", True, False, False)  # noqa: FBT003 - by position, for speed
+        Premise(
+            name,
+            rows.modules[module],
+            text=f"theorem {name}  : True",
+            kind="theorem",
+            binders_start=len(f"theorem {name} "),
+            type_start=len(f"theorem {name}  : "),
+            in_module_system=False,
+            is_exposed=False,
+        )
         for name, module in zip(rows.all_names, rows.module_of_row.tolist(), strict=True)
     ]
     return Corpus("synthetic", rows.modules, rows.all_names, premises, rows.row_of_unfiltered, "0" * 64)

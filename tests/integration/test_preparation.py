@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 
-from api.snapshot import current_snapshot, open_snapshot, withdraw_snapshot
+from api.snapshot import FORMAT_VERSION, current_snapshot, open_snapshot, withdraw_snapshot
 from shared.demo import demo_corpus_path
 from tests.corpora import pack_corpus, unit_vectors
 from tests.embedding_fakes import wait_until
@@ -91,6 +92,15 @@ def test_a_second_preparation_computes_nothing(deployment: FakeDeployment) -> No
     run_prepare(deployment.folder / "first.log", deployment.environment)
     second: Process = run_prepare(deployment.folder / "second.log", deployment.environment)
     assert "embedding" not in second.output()
+
+
+def test_a_snapshot_of_an_earlier_format_is_written_anew_without_embedding(deployment: FakeDeployment) -> None:
+    prepared(deployment)
+    manifest = served(deployment) / "manifest.json"
+    fields = orjson.loads(manifest.read_bytes())
+    manifest.write_bytes(orjson.dumps(fields | {"format_version": FORMAT_VERSION - 1}))
+    assert "embedding" not in prepared(deployment)
+    assert open_snapshot(served(deployment)).manifest.format_version == FORMAT_VERSION
 
 
 def copied_corpus(deployment: FakeDeployment) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from api.given_embeddings import load_embeddings
 from api.snapshot import FORMAT_VERSION, Snapshot, current_snapshot, open_snapshot
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
+from api.statement_table import write_statements
 from shared.archive import unpack_corpus
 from shared.corpus import Corpus, read_corpus
 from shared.errors import CorpusError, NotReadyError
@@ -70,6 +71,23 @@ def test_names_and_rows_find_each_other(corpus: Corpus, data_dir: Path) -> None:
     assert snapshot.find_rows(names).tolist() == [2, -1, 0, -1, -1, 1, 2]
     assert snapshot.names(np.array([2, 0])) == ["∀λ", "A.one"]
     assert snapshot.name(1) == "B.«x y».z"
+
+
+def test_statements_are_found_by_row(corpus: Corpus, data_dir: Path) -> None:
+    snapshot = open_snapshot(write(corpus, data_dir))
+    found = snapshot.statements(np.array([2, 0]))
+    assert [(statement.kind, statement.signature) for statement in found] == [("def", ": True"), ("def", ": True")]
+    assert snapshot.statements(np.array([1]))[0].kind == "theorem"
+
+
+def test_statements_of_other_rows_are_refused(corpus: Corpus, data_dir: Path) -> None:
+    folder = write(corpus, data_dir)
+    manifest = orjson.loads((folder / "manifest.json").read_bytes())
+    write_statements(folder, corpus.premises[:2])
+    manifest["files"] |= {name: (folder / name).stat().st_size for name in ("statements.txt", "statement-starts.npy")}
+    (folder / "manifest.json").write_bytes(orjson.dumps(manifest))
+    with pytest.raises(CorpusError, match=r"damaged \(statements\.txt\)"):
+        open_snapshot(folder)
 
 
 def test_modules_are_found_by_name(corpus: Corpus, data_dir: Path) -> None:
@@ -206,3 +224,8 @@ def test_real_corpus_and_embeddings_make_a_snapshot(tmp_path: Path, data_dir: Pa
     snapshot = open_snapshot(write_snapshot(corpus, vectors, data_dir=data_dir, model="m", namespace=None))
     assert np.array_equal(snapshot.find_rows(corpus.unfiltered_names), corpus.row_of_unfiltered)
     assert snapshot.names(np.arange(3482)) == [premise.name for premise in corpus.premises]
+    written = [
+        f"{kept.kind} {premise.name} {kept.binders} : {kept.result_type}"
+        for premise, kept in zip(corpus.premises, snapshot.statements(np.arange(3482)), strict=True)
+    ]
+    assert all(premise.text.endswith(text) for premise, text in zip(corpus.premises, written, strict=True))
