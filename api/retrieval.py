@@ -14,6 +14,7 @@ from api.premise_index import PremiseIndex
 from api.ranking import RankedPremise, merge
 from api.schemas import NewPremise, RetrieveRequest
 from api.snapshot import Snapshot
+from api.text_limits import require_short_texts
 from shared.embedding_cache import text_key
 from shared.errors import InvalidRequestError, TextRejectedError
 from shared.messages import Priority
@@ -27,6 +28,7 @@ class RequestLimits:
     max_k: int
     max_new_premises: int
     max_states: int
+    max_text_characters: int
     timeout_seconds: float
     partial_after_seconds: float = math.inf
     """From then on new premises that are not embedded yet are left out."""
@@ -38,6 +40,7 @@ class RequestLimits:
             max_k=settings.max_k,
             max_new_premises=settings.max_new_premises,
             max_states=settings.max_states,
+            max_text_characters=settings.max_text_characters,
             timeout_seconds=settings.retrieve_timeout_seconds,
             partial_after_seconds=settings.partial_after_seconds if settings.partial_results else math.inf,
         )
@@ -89,12 +92,14 @@ class Retriever:
     ) -> list[list[RankedPremise]]:
         """One ranking a state, best first, at most k long; `on_admitted` as in `EmbeddingOrder`.
 
-        Raises what `EmbeddingClient.embed` raises, and `InvalidRequestError` naming a text that the model cannot embed.
+        Raises what `EmbeddingClient.embed` raises, and `InvalidRequestError` naming a text that is too long, or that
+        the model cannot embed.
         """
         states = request.states
         if request.k <= 0 or not states:
             return [[] for _ in states]
         new_premises = (request.new_premises or [])[: self.limits.max_new_premises]
+        self._require_short_texts(states, new_premises)
         embedded = await self._embed(states, new_premises, request_id, stages, on_admitted)
         if left_out := embedded.left_out[1]:  # the indexed premise of such a name stands in for it
             new_premises = [premise for place, premise in enumerate(new_premises) if place not in left_out]
@@ -102,6 +107,12 @@ class Retriever:
         return await asyncio.get_running_loop().run_in_executor(
             self.threads, self._select_and_rank, request, new_premises, embedded, stages
         )
+
+    def _require_short_texts(self, states: Sequence[str], new_premises: Sequence[NewPremise]) -> None:
+        longest = self.limits.max_text_characters
+        require_short_texts(states, longest, "State {}".format)
+        decls = (premise.decl for premise in new_premises)
+        require_short_texts(decls, longest, lambda position: f"The new premise {new_premises[position].name!r}")
 
     def _select_and_rank(
         self, request: RetrieveRequest, new_premises: Sequence[NewPremise], embedded: Embedded, stages: StageTimes

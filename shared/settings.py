@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     max_k: PositiveInt = Field(1024, description="largest k; larger ones are clamped")
     max_states: PositiveInt = Field(64, description="states of one request")
     max_inputs: PositiveInt = Field(2048, description="inputs of one request for embeddings")
+    max_text_characters: PositiveInt = Field(1_000_000, description="characters of one text")
     max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="largest request body")
     retrieve_timeout_seconds: PositiveSeconds = Field(
         120.0, description="deadline of a request; lean-lsp-mcp gives up after 10"

@@ -269,6 +269,24 @@ def test_a_body_of_ten_megabytes_is_answered(server: Server) -> None:
     assert len(retrieve(server, local_premises=[], new_premises=new)) == 8
 
 
+def test_a_text_over_the_limit_is_refused_by_name(server: Server) -> None:
+    state = {"state": ["short", "x" * 1_000_001], "k": 3}
+    premise = {"state": "a", "k": 3, "new_premises": [{"name": "Foo.bar", "decl": "x" * 1_000_001}]}
+    answers = [server.client().post("/retrieve", json=body) for body in (state, premise)]
+    assert [answer.status_code for answer in answers] == [422, 422]
+    assert [answer.json() for answer in answers] == [
+        {"detail": "State 1 has 1000001 characters: send at most 1000000."},
+        {"detail": "The new premise 'Foo.bar' has 1000001 characters: send at most 1000000."},
+    ]
+
+
+def test_a_text_that_is_not_looked_at_may_be_of_any_length(server: Server) -> None:
+    assert retrieve(server, state="x" * 1_000_001, k=0) == []
+    premises = [{"name": f"N{number}", "decl": "same"} for number in range(2048)]
+    answer = retrieve(server, local_premises=[], new_premises=[*premises, {"name": "Last", "decl": "x" * 1_000_001}])
+    assert len(answer) == 8
+
+
 BAD_BODIES: dict[str, bytes] = {
     "malformed JSON": b'{"state": "a", "k": ',
     "nothing": b"",
