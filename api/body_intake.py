@@ -96,8 +96,6 @@ class BodyIntake:
             return
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > self._max_body_bytes:
-            # The connection stays open, so that what the client is sending still is received and thrown away: it would
-            # not read the answer of a connection that is reset meanwhile.
             await error_response(scope["path"], 413, too_large(self._max_body_bytes))(scope, receive, send)
             return
         body = _IncomingBody(receive, self._room, self._max_body_bytes, self._timeout_seconds, scope["state"]["stages"])

@@ -15,6 +15,7 @@ from api.errors import install_error_handlers
 from api.request_log import RequestLog
 from api.routes import lean, operations
 from api.service import running_service
+from api.unread_body import UnreadBody
 from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
 from shared.settings import Settings, load_settings
@@ -56,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
         timeout_seconds=settings.retrieve_timeout_seconds,
     )
     app.add_middleware(RequestLog)
+    app.add_middleware(UnreadBody, timeout_seconds=settings.retrieve_timeout_seconds)
     app.include_router(lean.router)
     app.include_router(operations.router)
     return app
