@@ -2,12 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import redis.asyncio
 
+from api.status_schema import (
+    ClassDepth,
+    CorpusStatus,
+    DeploymentStatus,
+    ModelStatus,
+    QueueClasses,
+    QueueDepth,
+    RedisStatus,
+    ReplicaStatus,
+    WorkerStatus,
+)
 from shared.celery_app import PRIORITY_STEPS
 from shared.dead_letters import LETTERS_KEY
 from shared.messages import Heartbeat, Priority, queue_name
@@ -20,6 +32,7 @@ ANSWER_SECONDS = 1.5
 REDIS_IS_SLOW = "Redis does not answer in time: try again in a few seconds."
 
 CLASSES = {Priority.STATE: "states", Priority.BULK: "premises", Priority.CORPUS: "corpus"}
+"""In the order in which they are served."""
 
 COUNT = """
 local clock = redis.call('TIME')
@@ -39,29 +52,6 @@ return counts
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ClassDepth:
-    """What one class of work has admitted and not finished."""
-
-    jobs: int
-    tokens: int
-    """Estimated."""
-    wait_seconds: float | None
-    """Until the last of them is done, at the speed that the workers report; null without a worker."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueueDepth:
-    """What waits in the queue of this replica's model."""
-
-    classes: dict[str, ClassDepth]
-    waiting_jobs: int
-    """On the broker's lists."""
-    held_jobs: int
-    """Taken by workers, of every model."""
-    dead_letters: int
-
-
 async def queue_depth(client: redis.asyncio.Redis, namespace: str, tokens_per_second: float) -> QueueDepth | None:
     """Count in Redis, all at one moment; None where Redis does not answer within seconds."""
     leases = [leases_key(namespace, priority) for priority in CLASSES]
@@ -73,13 +63,22 @@ async def queue_depth(client: redis.asyncio.Redis, namespace: str, tokens_per_se
             held, letters, *counts, waiting = await client.eval(COUNT, len(keys), *keys, len(leases))
     except (RedisError, TimeoutError):
         return None
-    jobs_and_tokens = zip(CLASSES.values(), counts[::2], counts[1::2], strict=True)
-    classes = {name: _class_depth(jobs, tokens, tokens_per_second) for name, jobs, tokens in jobs_and_tokens}
-    return QueueDepth(classes, waiting_jobs=waiting, held_jobs=held, dead_letters=letters)
+    return QueueDepth(
+        classes=class_depths(counts[::2], counts[1::2], tokens_per_second),
+        waiting_jobs=waiting,
+        held_jobs=held,
+        dead_letters=letters,
+    )
 
 
-def _class_depth(jobs: int, tokens: int, tokens_per_second: float) -> ClassDepth:
-    return ClassDepth(jobs, tokens, round(tokens / tokens_per_second, 2) if tokens_per_second else None)
+def class_depths(jobs: Sequence[int], tokens: Sequence[int], tokens_per_second: float) -> QueueClasses:
+    """Depths from the counts of each class, in the order of serving: a class waits for those before it, too."""
+    waits = [round(ahead / tokens_per_second, 2) if tokens_per_second else None for ahead in accumulate(tokens)]
+    depths = [
+        ClassDepth(jobs=jobs_of_class, tokens=tokens_of_class, wait_seconds=wait)
+        for jobs_of_class, tokens_of_class, wait in zip(jobs, tokens, waits, strict=True)
+    ]
+    return QueueClasses(**dict(zip(CLASSES.values(), depths, strict=True)))
 
 
 async def current_depth(service: "Service") -> QueueDepth | None:
@@ -90,58 +89,63 @@ async def current_depth(service: "Service") -> QueueDepth | None:
     return await queue_depth(service.side.client, str(directory.pinned_namespace), directory.tokens_per_second())
 
 
-async def describe(service: "Service") -> dict[str, object]:
-    """Body of `/status`.  No texts, no names of premises."""
+async def describe(service: "Service") -> DeploymentStatus:
+    """What `/status` answers."""
     directory = service.side.directory
     depth = await current_depth(service)
-    return {
-        "ready": not service.reasons_not_ready(),
-        "reasons": service.reasons_not_ready(),
-        "corpus": _describe_corpus(service),
-        "model": {
-            "id": directory.model,
-            "revision": directory.model_revision,
-            "namespace": directory.pinned_namespace,
-            "tokens_per_second": round(directory.tokens_per_second(), 1),
-        },
-        "workers": [_describe_worker(worker, directory.pinned_namespace) for worker in directory.workers],
-        "redis": {"reachable": not directory.redis_away},
-        "queue": asdict(depth) if depth else None,
-        "replica": _describe_replica(service),
-    }
+    reasons = service.reasons_not_ready()
+    return DeploymentStatus(
+        ready=not reasons,
+        reasons=reasons,
+        corpus=_describe_corpus(service),
+        model=ModelStatus(
+            id=directory.model,
+            revision=directory.model_revision,
+            namespace=directory.pinned_namespace,
+            tokens_per_second=round(directory.tokens_per_second(), 1),
+        ),
+        workers=[describe_worker(worker, directory.pinned_namespace) for worker in directory.workers],
+        redis=RedisStatus(reachable=not directory.redis_away),
+        queue=depth,
+        replica=_describe_replica(service),
+    )
 
 
-def _describe_corpus(service: "Service") -> Mapping[str, object] | None:
+def _describe_corpus(service: "Service") -> CorpusStatus | None:
     if service.retriever is None:
         return None
     snapshot = service.retriever.snapshot
-    return {
-        "revision": snapshot.manifest.revision,
-        "digest": snapshot.manifest.corpus_digest,
-        "premises": snapshot.manifest.rows,
-        "modules": len(snapshot.modules),
-        "namespace": snapshot.manifest.namespace,
+    return CorpusStatus(
+        revision=snapshot.manifest.revision,
+        digest=snapshot.manifest.corpus_digest,
+        premises=snapshot.manifest.rows,
+        modules=len(snapshot.modules),
+        namespace=snapshot.manifest.namespace,
+    )
+
+
+def describe_worker(worker: Heartbeat, namespace: str | None) -> WorkerStatus:
+    """What a heartbeat tells to people; of its jobs only how many there are."""
+    told = asdict(worker) | {
+        "serves_us": worker.namespace == namespace,
+        "takes_jobs": worker.takes_jobs,
+        "held_jobs": len(worker.held_jobs),
+        "tokens_per_second": round(worker.tokens_per_second, 1),
     }
+    return WorkerStatus(**{name: told[name] for name in WorkerStatus.model_fields})
 
 
-def _describe_worker(worker: Heartbeat, namespace: str | None) -> dict[str, object]:
-    described = asdict(worker) | {"serves_us": worker.namespace == namespace}
-    described["held_jobs"] = len(worker.held_jobs)
-    described["tokens_per_second"] = round(worker.tokens_per_second, 1)
-    return described
-
-
-def _describe_replica(service: "Service") -> dict[str, object]:
+def _describe_replica(service: "Service") -> ReplicaStatus:
     side = service.side
-    return {
-        "up_seconds": round(time.time() - service.started_at, 1),
-        "subscribed": side.listener.subscribed,
-        "awaited_jobs": len(side.embeddings.awaited),
-        "published_jobs": side.publisher.published_jobs,
-        "reenqueued_jobs": side.listener.reenqueued_jobs,
-        "refused_requests": side.embeddings.admission.refused_requests,
-        "unread_bodies": service.room.unread_bodies,
-        "bodies_bytes": service.room.held_bytes,
-        "cache_hits": side.embeddings.cache.hits,
-        "cache_misses": side.embeddings.cache.misses,
-    }
+    return ReplicaStatus(
+        up_seconds=round(time.time() - service.started_at, 1),
+        subscribed=side.listener.subscribed,
+        awaited_jobs=len(side.embeddings.awaited),
+        published_jobs=side.publisher.published_jobs,
+        reenqueued_jobs=side.listener.reenqueued_jobs,
+        refused_requests=side.embeddings.admission.refused_requests,
+        unread_bodies=service.room.unread_bodies,
+        bodies_bytes=service.room.held_bytes,
+        cache_hits=side.embeddings.cache.hits,
+        cache_misses=side.embeddings.cache.misses,
+    )

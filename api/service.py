@@ -45,6 +45,9 @@ WAITING_SEARCHES = 32
 log = logging.getLogger("api")
 
 
+EVERY_WORKER_IS_DRAINED = (
+    "Every worker of this model is being drained: new texts wait until one takes jobs again, or another has started."
+)
 EVICTS_ANY_KEY = "allkeys"
 EVICTS_NOTHING = "noeviction"
 POLICY_TO_SET = "Set it to volatile-lru, which evicts cached vectors alone."
@@ -91,6 +94,8 @@ class Service:
             reasons.append(conflict)
         if not self.side.directory.serving():
             reasons.append(self.side.directory.why_not_serving())
+        elif not self.side.directory.taking_jobs():
+            reasons.append(EVERY_WORKER_IS_DRAINED)
         elif not self.side.listener.subscribed:
             reasons.append("The subscription to finished jobs is not up yet.")
         return reasons

@@ -83,9 +83,13 @@ class WorkerDirectory:
             return "The live workers embed in another namespace (weights, dtype or pooling differ) than the corpus."
         return "No embedding worker is alive: try again when one has started."
 
+    def taking_jobs(self) -> list[Heartbeat]:
+        """Those of `serving` that take jobs from the queue: not the ones that an operator drains."""
+        return [worker for worker in self.serving() if worker.takes_jobs]
+
     def tokens_per_second(self) -> float:
-        """Measured speed of all workers that serve us."""
-        return sum(worker.tokens_per_second for worker in self.serving())
+        """Measured speed of all workers that take our jobs."""
+        return sum(worker.tokens_per_second for worker in self.taking_jobs())
 
     def holds(self, job_id: str) -> bool:
         """Whether a live worker says that it works on the job."""

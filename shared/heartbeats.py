@@ -1,6 +1,6 @@
 """Where the workers' signs of life are kept in Redis, and who counts as alive.
 
-Nothing here has a lifetime of Redis' own: a full Redis evicts keys that have one, and a worker whose heartbeat was
+Neither key has a lifetime of Redis' own: a full Redis evicts keys that have one, and a worker whose heartbeat was
 evicted would count as dead.  Each entry carries the moment of its end instead, in Redis' time.
 """
 
@@ -10,6 +10,7 @@ from contextlib import suppress
 import redis
 import redis.asyncio
 
+from shared.deployment_hash import deployment_key, describe_deployment
 from shared.messages import Heartbeat
 from shared.redis_client import HEARTBEATS_KEY, WORKERS_KEY
 
@@ -38,13 +39,17 @@ return redis.call('HMGET', KEYS[2], unpack(live))
 def write_heartbeat(client: redis.Redis, heartbeat: Heartbeat, ttl_seconds: float) -> None:
     """Say that a worker lives, for `ttl_seconds`."""
     lives = [ttl_seconds, REMEMBERED_LIVES * ttl_seconds]
-    client.eval(BEAT, 2, WORKERS_KEY, HEARTBEATS_KEY, heartbeat.worker_id, heartbeat.to_bytes(), *lives)
+    pipeline = client.pipeline()
+    pipeline.eval(BEAT, 2, WORKERS_KEY, HEARTBEATS_KEY, heartbeat.worker_id, heartbeat.to_bytes(), *lives)
+    describe_deployment(pipeline, heartbeat, ttl_seconds)
+    pipeline.execute()
 
 
 def take_heartbeat_back(client: redis.Redis, worker_id: str) -> None:
     """Say that a worker has ended."""
     client.zrem(WORKERS_KEY, worker_id)
     client.hdel(HEARTBEATS_KEY, worker_id)
+    client.delete(deployment_key(worker_id))
 
 
 def live_workers(client: redis.Redis) -> list[Heartbeat]:

@@ -117,6 +117,17 @@ class Heartbeat:
     """How the model is computed, as measured fastest at the start or as the operator wants it."""
     threads: int = 0
     """CPU threads of the model; 0: it runs on a GPU."""
+    node_name: str = ""
+    """What the celery program and Flower call this worker."""
+    queues: list[str] | None = None
+    """Queues that it takes jobs from now; None: a worker of an earlier version, which does not tell."""
+    last_job_at: float = 0.0
+    """When it was given its latest job, epoch seconds; before the first, when it started."""
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether states and premises are taken from the queue: not while an operator drains this worker."""
+        return self.queues is None or queue_name(self.namespace, Priority.STATE) in self.queues
 
     def to_bytes(self) -> bytes:
         """The heartbeat as stored in Redis."""

@@ -8,25 +8,22 @@ import sys
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Callable
 from typing import Protocol
 
-from celery.exceptions import SecurityWarning
 from celery.signals import worker_shutting_down
 
-from shared import celery_app
 from shared.embedding_cache import VectorCodec
-from shared.messages import Heartbeat, Priority, queue_name
+from shared.messages import Heartbeat, Priority
 from shared.redis_client import hasty_redis, patient_redis, prompt_redis
 from shared.settings import Settings
 from worker.batch_journal import RedisBatchJournal
 from worker.batching import capped_batch_tokens
 from worker.batching_queue import BatchEncoder, BatchingQueue
 from worker.broker_turns import BrokerTurns
+from worker.celery_node import CeleryNode
 from worker.heartbeat import HeartbeatThread
 from worker.job_runner import JobRunner, Tokenizer
-from worker.tasks import register_tasks
 from worker.throughput import Throughput
 from worker.vector_store import RedisVectorStore
 
@@ -83,6 +80,7 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     if warning:
         log.warning(warning)
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    node = CeleryNode(encoder.namespace)
     throughput = Throughput(encoder.tokens_per_second)
     journal = RedisBatchJournal(
         hasty_redis(settings.redis_url), encoder.namespace, worker_id, batches_ahead=encoder.batches_ahead
@@ -100,7 +98,7 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     model_thread = threading.Thread(target=run_or_die, args=(queue.run,), name="model", daemon=True)
     heartbeat = HeartbeatThread(
         prompt_redis(settings.redis_url),
-        heartbeat_source(worker_id, settings, encoder, throughput, runner),
+        heartbeat_source(worker_id, node, settings, encoder, throughput, runner),
         every_seconds=settings.heartbeat_seconds,
         ttl_seconds=settings.heartbeat_ttl_seconds,
     )
@@ -108,7 +106,8 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     heartbeat.start()
     turns = BrokerTurns(prompt_redis(settings.redis_url), encoder.namespace, ageing_seconds(settings))
     turns.start()
-    exit_code = run_celery(settings, encoder, runner)
+    worker_shutting_down.connect(lambda **_: close_soon(queue, settings.worker_stop_seconds), weak=False)
+    exit_code = node.run(settings, runner)
     close_soon(queue, settings.worker_stop_seconds)  # Celery may have ended by itself, with jobs in its threads
     turns.stop()
     journal.rest()
@@ -130,26 +129,6 @@ def run_or_die(body: Callable[[], None]) -> None:
         os._exit(1)
 
 
-def run_celery(settings: Settings, encoder: LoadedEncoder, runner: JobRunner) -> int:
-    """Celery's own worker on the queues of the encoder's namespace."""
-    warnings.simplefilter("ignore", SecurityWarning)  # it is about pickle; this app accepts JSON alone
-    app = celery_app.configure(settings)
-    register_tasks(app, runner)
-    worker_shutting_down.connect(lambda **_: close_soon(runner.queue, settings.worker_stop_seconds), weak=False)
-    worker = app.Worker(
-        hostname=f"premises-{uuid.uuid4().hex[:8]}@{socket.gethostname()}",
-        queues=[queue_name(encoder.namespace, Priority.STATE), queue_name(encoder.namespace, Priority.CORPUS)],
-        pool="threads",
-        concurrency=settings.worker_concurrency,
-        loglevel=settings.log_level,
-        without_gossip=True,
-        without_mingle=True,
-        quiet=True,
-    )
-    worker.start()
-    return int(worker.exitcode or 0)
-
-
 def close_soon(queue: BatchingQueue, stop_seconds: float) -> None:
     """Close the queue outside the signal handler, which may have interrupted a holder of the queue's lock.
 
@@ -168,7 +147,12 @@ def _end_at_once() -> None:
 
 
 def heartbeat_source(
-    worker_id: str, settings: Settings, encoder: LoadedEncoder, throughput: Throughput, runner: JobRunner
+    worker_id: str,
+    node: CeleryNode,
+    settings: Settings,
+    encoder: LoadedEncoder,
+    throughput: Throughput,
+    runner: JobRunner,
 ) -> Callable[[], Heartbeat]:
     """A function that describes this worker as it is now."""
     started_at = time.time()
@@ -193,6 +177,9 @@ def heartbeat_source(
         peak_memory_bytes=peak_memory_bytes(),
         kernel=encoder.kernel,
         threads=encoder.threads,
+        node_name=node.name,
+        queues=node.queues(),
+        last_job_at=runner.last_job_at or started_at,
     )
 
 

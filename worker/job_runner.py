@@ -66,6 +66,8 @@ class JobRunner:
     pause: Callable[[float], None] = time.sleep
     dropped_jobs: int = 0
     failed_texts: int = 0
+    last_job_at: float = 0.0
+    """When it was given its latest job, epoch seconds; 0 before the first."""
     tokens_per_byte: float = field(init=False)
     """Moving average over the texts seen; the API estimates the cost of a request by it."""
     _held: set[str] = field(default_factory=set)
@@ -105,6 +107,7 @@ class JobRunner:
             if job.job_id in self._held:
                 return False
             self._held.add(job.job_id)
+            self.last_job_at = self.wall_clock()
             return True
 
     def _run_claimed(self, job: EmbedJob) -> None:

@@ -3,45 +3,47 @@
 Alive as soon as the port is open, ready when corpus, Redis and a worker of our model are there.
 """
 
-from dataclasses import asdict
-
 from fastapi import APIRouter, Response
 
 from api.dependencies import CurrentService
-from api.deployment_status import REDIS_IS_SLOW, QueueDepth, current_depth, describe
+from api.deployment_status import REDIS_IS_SLOW, current_depth, describe
 from api.errors import documented_errors, json_response
+from api.status_schema import Alive, DeploymentStatus, NotReady, QueueDepth, Ready
 from shared.errors import NotReadyError
 
 router = APIRouter(tags=["operations"])
 
+EXPOSITION = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+UNREADY = {"model": NotReady, "description": "a part is missing; `reasons` says which"}
 
-@router.get("/metrics", response_class=Response)
+
+@router.get("/metrics", response_class=Response, responses={200: EXPOSITION})
 async def metrics(service: CurrentService) -> Response:
     """What this process counts, in Prometheus' text format."""
     return Response(service.metrics.text(), media_type=service.metrics.content_type)
 
 
-@router.get("/health/live")
+@router.get("/health/live", response_model=Alive)
 async def live() -> Response:
     """200 as soon as the port is open."""
-    return json_response({"status": "alive"})
+    return json_response(Alive().model_dump())
 
 
-@router.get("/health", responses=documented_errors(503))
-@router.get("/health/ready", responses=documented_errors(503))
+@router.get("/health", response_model=Ready, responses={503: UNREADY})
+@router.get("/health/ready", response_model=Ready, responses={503: UNREADY})
 async def ready(service: CurrentService) -> Response:
     """200 when requests can be answered, else 503 with the reasons."""
     reasons = service.reasons_not_ready()
     if reasons:
-        return json_response({"status": "not ready", "detail": " ".join(reasons), "reasons": reasons}, 503)
+        return json_response(NotReady(detail=" ".join(reasons), reasons=reasons).model_dump(), 503)
     manifest = service.require_retriever().snapshot.manifest
-    return json_response({"status": "ready", "revision": manifest.revision, "digest": manifest.corpus_digest})
+    return json_response(Ready(revision=manifest.revision, digest=manifest.corpus_digest).model_dump())
 
 
-@router.get("/status")
+@router.get("/status", response_model=DeploymentStatus)
 async def status(service: CurrentService) -> Response:
     """Corpus, model, workers, queue, and what this replica counts; also while parts are away."""
-    return json_response(await describe(service))
+    return json_response((await describe(service)).model_dump())
 
 
 @router.get("/queue", response_model=QueueDepth, responses=documented_errors(503))
@@ -51,4 +53,4 @@ async def queue(service: CurrentService) -> Response:
     if depth is None:
         directory = service.side.directory
         raise NotReadyError(REDIS_IS_SLOW if directory.serving() else directory.why_not_serving())
-    return json_response(asdict(depth))
+    return json_response(depth.model_dump())
