@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 OPENAI_TYPE_OF_STATUS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 OPENAI_CODE_OF_STATUS = {
@@ -38,11 +39,17 @@ def _tei_body(status: int, message: str, _code: str | None, _param: str | None) 
     return {"error": message, "error_type": kind}
 
 
+def _state_search_body(status: int, message: str, _code: str | None, _param: str | None) -> dict[str, object]:
+    return {"error": HTTPStatus(status).phrase, "schema": {"description": message}}
+
+
 DETAIL = ErrorForm(_detail_body)
 OPENAI = ErrorForm(_openai_body, {422: 400})
 TEI = ErrorForm(_tei_body)
+STATE_SEARCH = ErrorForm(_state_search_body, {422: 400})
+"""Of LeanStateSearch: its clients read `error` and `description` whatever the status is."""
 
-FORM_OF_PREFIX = {"/v1/": OPENAI, "/embed": TEI}
+FORM_OF_PREFIX = {"/v1/": OPENAI, "/embed": TEI, "/api/search": STATE_SEARCH}
 
 
 def error_form(path: str) -> ErrorForm:

@@ -89,10 +89,11 @@ def error_response(
 ) -> Response:
     """An error in the form that callers of the path read; `code`, `param`, `errors` where that form has them."""
     form = error_form(path)
+    status = form.status_in_place_of.get(status, status)
     body = form.body(status, message, code, param)
     if errors and "detail" in body:
         body["errors"] = errors
-    return json_response(body, form.status_in_place_of.get(status, status), headers)
+    return json_response(body, status, headers)
 
 
 async def _answer_named_error(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from api.body_intake import BodyIntake, BodyRoom
 from api.errors import install_error_handlers
 from api.request_log import RequestLog
-from api.routes import lean, operations
+from api.routes import lean, operations, premises, state_search
 from api.service import running_service
 from api.unread_body import UnreadBody
 from shared.errors import PremiseServerError
@@ -59,6 +59,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestLog)
     app.add_middleware(UnreadBody, timeout_seconds=settings.retrieve_timeout_seconds)
     app.include_router(lean.router)
+    app.include_router(state_search.router)
+    app.include_router(premises.router)
     app.include_router(operations.router)
     return app
 

@@ -190,8 +190,13 @@ def _read_exactly(body: bytes) -> RetrieveRequest:
     try:
         return RetrieveRequest.model_validate(document)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        raise _failure([(fault["loc"], fault["msg"]) for fault in faults]) from None
+        raise validation_failure(error) from None
+
+
+def validation_failure(error: ValidationError) -> RequestValidationFailed:
+    """What a caller is told of a body that does not fit: where and why, never what was in it."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    return _failure([(fault["loc"], fault["msg"]) for fault in faults])
 
 
 def _describe_fault(body: bytes, error: ValueError) -> str:

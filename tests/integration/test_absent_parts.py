@@ -35,12 +35,20 @@ def post(url: str, **fields: object) -> httpx.Response:
     return httpx.post(f"{url}/retrieve", json=BODY | fields, timeout=30)
 
 
+def search(url: str, query: str = "⊢ True") -> httpx.Response:
+    return httpx.get(f"{url}/api/search", params={"query": query, "results": 6, "rev": "v4.22.0"}, timeout=30)
+
+
 def test_before_the_corpus_is_prepared_the_port_is_open_and_says_so(tmp_path: Path, deployment: FakeDeployment) -> None:
     unprepared = deployment.environment | {"DATA_DIR": str(tmp_path)}
     with running_api(tmp_path / "api.log", unprepared, ready=False) as url:
         for response in (post(url), httpx.get(f"{url}/indexed-modules"), httpx.get(f"{url}/health/ready")):
             assert response.status_code == 503
             assert "being prepared" in response.json()["detail"]
+        searched = search(url)
+        assert (searched.status_code, searched.json()["error"]) == (503, "Service Unavailable")
+        assert "being prepared" in searched.json()["schema"]["description"]
+        assert int(searched.headers["retry-after"]) > 0
 
 
 def test_without_a_worker_cached_states_are_answered_and_others_get_503(prepared: FakeDeployment) -> None:
@@ -70,10 +78,13 @@ def test_the_deadline_ends_a_wait_with_504(prepared: FakeDeployment) -> None:
         prepared.gate.touch()
         try:
             late = post(url, state="never in time")
+            searched = search(url, query="never in time")
         finally:
             prepared.gate.unlink()
         assert late.status_code == 504
         assert "in time" in late.json()["detail"]
+        assert (searched.status_code, searched.json()["error"]) == (504, "Gateway Timeout")
+        assert "in time" in searched.json()["schema"]["description"]
         wait_until(lambda: post(url, state="never in time").status_code == 200, 20)
 
 
