@@ -22,7 +22,7 @@ from api.status_schema import (
 )
 from shared.celery_app import PRIORITY_STEPS
 from shared.dead_letters import LETTERS_KEY
-from shared.messages import Heartbeat, Priority, queue_name
+from shared.messages import CLASS_NAMES, Heartbeat, queue_name
 from shared.redis_client import UNACKED_KEY, RedisError, leases_key, priority_list
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 1.5
 REDIS_IS_SLOW = "Redis does not answer in time: try again in a few seconds."
-
-CLASSES = {Priority.STATE: "states", Priority.BULK: "premises", Priority.CORPUS: "corpus"}
-"""In the order in which they are served."""
 
 COUNT = """
 local clock = redis.call('TIME')
@@ -54,8 +51,8 @@ return counts
 
 async def queue_depth(client: redis.asyncio.Redis, namespace: str, tokens_per_second: float) -> QueueDepth | None:
     """Count in Redis, all at one moment; None where Redis does not answer within seconds."""
-    leases = [leases_key(namespace, priority) for priority in CLASSES]
-    queues = {queue_name(namespace, priority) for priority in CLASSES}
+    leases = [leases_key(namespace, priority) for priority in CLASS_NAMES]
+    queues = {queue_name(namespace, priority) for priority in CLASS_NAMES}
     lists = [priority_list(queue, step) for queue in sorted(queues) for step in PRIORITY_STEPS]
     keys = [UNACKED_KEY, LETTERS_KEY, *leases, *lists]
     try:
@@ -78,7 +75,7 @@ def class_depths(jobs: Sequence[int], tokens: Sequence[int], tokens_per_second: 
         ClassDepth(jobs=jobs_of_class, tokens=tokens_of_class, wait_seconds=wait)
         for jobs_of_class, tokens_of_class, wait in zip(jobs, tokens, waits, strict=True)
     ]
-    return QueueClasses(**dict(zip(CLASSES.values(), depths, strict=True)))
+    return QueueClasses(**dict(zip(CLASS_NAMES.values(), depths, strict=True)))
 
 
 async def current_depth(service: "Service") -> QueueDepth | None:

@@ -3,6 +3,8 @@
 Importing this module does nothing; the settings are read when Celery first needs its configuration.
 """
 
+import time
+from dataclasses import replace
 from typing import Any
 
 from celery import Celery
@@ -70,7 +72,7 @@ def send_job(app: Celery, job: EmbedJob, **options: object) -> None:
     """Put a job on its queue under its own id; `options` are those of `send_task`."""
     app.send_task(
         EMBED_TASK,
-        kwargs=job.to_wire(),
+        kwargs=replace(job, enqueued_at=time.time()).to_wire(),
         task_id=job.job_id,
         queue=job.queue,
         priority=int(job.priority),

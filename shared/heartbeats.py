@@ -66,6 +66,6 @@ def _parse(values: Iterable[object]) -> list[Heartbeat]:
     """Whatever cannot be read, as of a worker of another version, is left out: it must not hide the others."""
     heartbeats = []
     for value in values:
-        with suppress(ValueError, TypeError):
+        with suppress(ValueError, TypeError, LookupError):
             heartbeats += [Heartbeat.from_bytes(value)] if isinstance(value, bytes) else []
     return sorted(heartbeats, key=lambda heartbeat: heartbeat.started_at)

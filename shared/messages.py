@@ -7,6 +7,8 @@ from typing import Any, Self
 
 import orjson
 
+from shared.worker_counts import WorkerCounts
+
 EMBED_TASK = "premises.embed"
 
 WORKER_LOST = "worker_lost"
@@ -19,6 +21,10 @@ class Priority(IntEnum):
     STATE = 0
     BULK = 3
     CORPUS = 9
+
+
+CLASS_NAMES = {Priority.STATE: "states", Priority.BULK: "premises", Priority.CORPUS: "corpus"}
+"""The classes of work, as people are told of them, in the order in which they are served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,8 @@ class EmbedJob:
     """TTL of the vectors in seconds; 0: the worker's own setting."""
     lease: str = ""
     """Member of the admission ZSET that lives as long as somebody waits; empty: always wanted."""
+    enqueued_at: float = 0.0
+    """When it was last put on the queue, epoch seconds of the sender; 0: not known."""
 
     def to_wire(self) -> dict[str, Any]:
         """The task's keyword arguments, JSON types only."""
@@ -123,6 +131,13 @@ class Heartbeat:
     """Queues that it takes jobs from now; None: a worker of an earlier version, which does not tell."""
     last_job_at: float = 0.0
     """When it was given its latest job, epoch seconds; before the first, when it started."""
+    memory_bytes: int = 0
+    """Memory of the process now, without a GPU's."""
+    gpu_memory_bytes: int = 0
+    """Memory of the GPU that the process holds; 0 without one."""
+    gpu_memory_limit_bytes: int = 0
+    """Memory that the GPU has."""
+    counts: WorkerCounts = field(default_factory=WorkerCounts)
 
     @property
     def takes_jobs(self) -> bool:
@@ -137,4 +152,5 @@ class Heartbeat:
     def from_bytes(cls, data: bytes) -> Self:
         """Parse a stored heartbeat; unknown fields of newer workers are ignored."""
         wire = orjson.loads(data)
-        return cls(**{name: wire[name] for name in cls.__slots__ if name in wire})
+        known = {name: wire[name] for name in cls.__slots__ if name in wire}
+        return cls(**{**known, "counts": WorkerCounts.from_wire(wire.get("counts", {}))})

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from shared.dead_letters import DeadLetter
 from shared.embedding_cache import CachedVector, Vector
 from shared.messages import WORKER_LOST, EmbedJob, JobDone
+from worker.gpu_memory import GpuMemory
 
 DIMENSION = 8
 
@@ -74,6 +75,9 @@ class FakeEncoder:
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         return isinstance(error, MemoryError)
+
+    def gpu_memory(self) -> GpuMemory:
+        return GpuMemory()
 
     def check(self) -> None:
         if self.lost:

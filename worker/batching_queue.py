@@ -21,6 +21,7 @@ from shared.embedding_cache import CachedVector, Vector
 from shared.messages import FailedText, Priority
 from worker.batch_journal import BatchJournal, NoJournal
 from worker.throughput import Throughput
+from worker.work_counts import WorkCounts
 
 TokenIds = NDArray[np.int32]
 
@@ -154,6 +155,7 @@ class BatchingQueue:
         self._journal = journal or NoJournal()
         self._ageing_seconds = ageing_seconds
         self._throughput = throughput
+        self.counts = WorkCounts()
         self._max_batch_tokens = max_batch_tokens
         self._clock = clock
         self._condition = threading.Condition()
@@ -249,6 +251,9 @@ class BatchingQueue:
             batches = 1 + self._encoder.batches_ahead
             limit_tokens = self._throughput.batch_limit_tokens(priority, self._max_batch_tokens, batches=batches)
             batch = self._pick(priority, limit_tokens)
+            now = self._clock()
+            fill = self._cost_tokens(batch) / limit_tokens
+            self.counts.batch_formed(priority, fill, [now - pending.since for pending in batch])
             self._in_flight.update((pending.key, pending) for pending in batch)
             self._batches += 1
             return priority, batch
@@ -308,7 +313,9 @@ class BatchingQueue:
             self._divide(priority, batch, error)
             return
         started, self._finished_at = max(launched.started, self._finished_at), self._clock()
-        self._throughput.record(priority, self._cost_tokens(batch), len(batch), self._finished_at - started)
+        seconds = self._finished_at - started
+        self._throughput.record(priority, self._cost_tokens(batch), len(batch), seconds)
+        self.counts.batch_done(priority, sum(len(pending.token_ids) for pending in batch), seconds)
         self._deliver([(pending, _checked(pending, vector)) for pending, vector in zip(batch, vectors, strict=True)])
 
     def _cost_tokens(self, batch: Sequence[_Pending]) -> int:

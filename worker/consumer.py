@@ -2,9 +2,7 @@
 
 import logging
 import os
-import resource
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -15,6 +13,7 @@ from celery.signals import worker_shutting_down
 
 from shared.embedding_cache import VectorCodec
 from shared.messages import Heartbeat, Priority
+from shared.process_memory import peak_memory_bytes, resident_memory_bytes
 from shared.redis_client import hasty_redis, patient_redis, prompt_redis
 from shared.settings import Settings
 from worker.batch_journal import RedisBatchJournal
@@ -22,6 +21,7 @@ from worker.batching import capped_batch_tokens
 from worker.batching_queue import BatchEncoder, BatchingQueue
 from worker.broker_turns import BrokerTurns
 from worker.celery_node import CeleryNode
+from worker.gpu_memory import GpuMemory
 from worker.heartbeat import HeartbeatThread
 from worker.job_runner import JobRunner, Tokenizer
 from worker.throughput import Throughput
@@ -71,6 +71,10 @@ class LoadedEncoder(BatchEncoder, Tokenizer, Protocol):
     @property
     def tokens_per_second(self) -> float:
         """What it reached when it was measured at the start."""
+        ...
+
+    def gpu_memory(self) -> GpuMemory:
+        """What it uses of a GPU's memory now."""
         ...
 
 
@@ -180,10 +184,8 @@ def heartbeat_source(
         node_name=node.name,
         queues=node.queues(),
         last_job_at=runner.last_job_at or started_at,
+        memory_bytes=resident_memory_bytes(),
+        gpu_memory_bytes=encoder.gpu_memory().held_bytes,
+        gpu_memory_limit_bytes=encoder.gpu_memory().device_bytes,
+        counts=runner.queue.counts.snapshot(),
     )
-
-
-def peak_memory_bytes() -> int:
-    """Most memory that this process has had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

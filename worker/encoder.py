@@ -14,6 +14,7 @@ from torch import Tensor
 
 from shared.embedding_cache import Vector
 from shared.errors import ModelError
+from worker.gpu_memory import GpuMemory
 from worker.kernel_candidates import kernel_candidates
 from worker.kernel_choice import AUTO, KernelChoice, KernelTrial, probe_texts, thread_counts, use_threads
 from worker.model_folder import ModelFolder, fingerprint, read_model_folder
@@ -146,6 +147,13 @@ class Encoder:
     def check(self) -> None:
         """Embed a text that is known to be good: torch's errors pass through where the device no longer works."""
         self.embed(self.tokenize([PROBE_TEXT]))
+
+    def gpu_memory(self) -> GpuMemory:
+        """What this process uses of the GPU's memory now; nothing elsewhere."""
+        if not self.device.startswith("cuda"):
+            return GpuMemory()
+        device_bytes = torch.cuda.get_device_properties(self.device).total_memory
+        return GpuMemory(torch.cuda.memory_reserved(self.device), device_bytes)
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether a failed batch may succeed in halves."""

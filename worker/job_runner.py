@@ -90,9 +90,12 @@ class JobRunner:
         if not self._claim(job):
             log.info("job %s is already held: acknowledged", job.job_id)
             return
+        if job.enqueued_at:
+            self.queue.counts.job_taken(job.priority, self.wall_clock() - job.enqueued_at)
         try:
             self._run_claimed(job)
         except (JobReturned, JobContinues, RedisError):
+            self.queue.counts.job_returned()
             raise
         except Exception:
             log.exception("job %s cannot be done", job.job_id)
