@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import redis.asyncio
 
-from shared.errors import OverloadedError
+from shared.errors import FullPlace, OverloadedError
 from shared.messages import EmbedJob, Priority
 from shared.redis_client import RedisError, leases_key, redis_away
 
@@ -87,7 +87,8 @@ class Admission:
             self.refused_requests += 1
             too_many_tokens = min(waiting, waiting + wanted - most_tokens)  # an empty queue admits anything
             too_many_jobs = (held + len(jobs) - limit.jobs) * waiting / held
-            raise overloaded(max(too_many_tokens, too_many_jobs), tokens_per_second)
+            full: FullPlace = "queue_tokens" if waiting + wanted > most_tokens else "queue_jobs"
+            raise overloaded(max(too_many_tokens, too_many_jobs), tokens_per_second, full)
 
     async def renew(self, jobs: Sequence[EmbedJob], *, lease_seconds: float, only_live: bool) -> None:
         """Let leases of jobs live for so long; `only_live`: not of those that are done.  Raises `NotReadyError`."""
@@ -123,9 +124,9 @@ class Admission:
             self._owed = (owed + self._owed)[-MOST_OWED_LEASES:]
 
 
-def overloaded(tokens: float, tokens_per_second: float) -> OverloadedError:
+def overloaded(tokens: float, tokens_per_second: float, full: FullPlace = "queue_tokens") -> OverloadedError:
     """A refusal until `tokens` have been worked off; spread, so that who is refused together does not return so."""
     seconds = tokens / tokens_per_second if tokens_per_second else LONGEST_RETRY_AFTER_SECONDS
     spread = seconds * random.uniform(1.0, LARGEST_SPREAD)
     retry_after = min(LONGEST_RETRY_AFTER_SECONDS, max(1, math.ceil(spread)))
-    return OverloadedError(f"The embedding queue is full: try again in {retry_after} seconds.", retry_after)
+    return OverloadedError(f"The embedding queue is full: try again in {retry_after} seconds.", retry_after, full)

@@ -51,7 +51,7 @@ class BodyRoom:
         self.unread_bodies += 1
         seconds = random.randint(1, LONGEST_UNREAD_RETRY_AFTER_SECONDS)
         return OverloadedError(
-            f"The server has its hands full with other bodies: try again after {seconds} s.", seconds
+            f"The server has its hands full with other bodies: try again after {seconds} s.", seconds, "bodies"
         )
 
     @contextmanager

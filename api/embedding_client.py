@@ -296,7 +296,7 @@ class EmbeddingClient:
 
     async def recheck(self, awaited: AwaitedJob) -> None:
         """Resolve whatever of the job is in the cache by now."""
-        awaited.settle(await self.cache.fetch(self.directory.codec(), awaited.outstanding()))
+        awaited.settle(await self.cache.fetch(self.directory.codec(), awaited.outstanding(), again=True))
 
     async def publish_again(self, awaited: AwaitedJob) -> None:
         """Enqueue what is left of a job that the broker lost, under its old id and with a lease as before."""

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from api.error_forms import error_form
+from api.rejection import rejection_of_error
 from api.schemas import RequestValidationFailed
 from shared.errors import (
     DeadlineExceededError,
@@ -98,6 +99,7 @@ def error_response(
 
 async def _answer_named_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PremiseServerError)  # noqa: S101 - the registration's type, for the checker
+    request.state.rejection = rejection_of_error(error)
     return error_response(
         request.url.path,
         status_of(error),

@@ -12,6 +12,8 @@ from fastapi import FastAPI
 
 from api.body_intake import BodyIntake, BodyRoom
 from api.errors import install_error_handlers
+from api.metrics import Metrics
+from api.request_count import count_requests
 from api.request_log import RequestLog
 from api.routes import lean, operations, premises, state_search
 from api.service import running_service
@@ -32,11 +34,12 @@ def create_app(settings: Settings) -> FastAPI:
     """The application for these settings; nothing connects before its lifespan starts."""
 
     room = BodyRoom(settings.max_bodies_bytes, settings.max_large_bodies)
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         faiss.omp_set_num_threads(1)  # one query is one thread; requests run side by side
-        async with running_service(settings, room) as service:
+        async with running_service(settings, room, metrics) as service:
             app.state.service = service
             yield
 
@@ -62,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(state_search.router)
     app.include_router(premises.router)
     app.include_router(operations.router)
+    count_requests(app, metrics.requests)
     return app
 
 

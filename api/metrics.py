@@ -1,48 +1,56 @@
-"""What this process counts, in Prometheus' terms; `/metrics` shows it."""
+"""What an API process counts, in Prometheus' terms, and the exposition that `/metrics` answers with.
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+Several processes on one port (API_PROCESSES) count into files of a common folder, which prometheus_client names in
+PROMETHEUS_MULTIPROC_DIR; whichever of them is asked adds all up.  What concerns the whole deployment is not counted
+here at all: it is read when it is asked for (`api/deployment_metrics.py`), so that it is there once.
+"""
 
-SHARED_QUERIES = (1, 2, 4, 8, 16, 32)
-SCORED_ROWS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+import os
+from collections.abc import Iterable, Iterator
 
+import prometheus_client
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
-class SearchMetrics:
-    """Counts of the two-stage search."""
+from api.process_metrics import ProcessMetrics
+from api.request_metrics import RequestMetrics
+from api.search_metrics import SearchMetrics
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._widened = Counter(
-            "premises_search_widened",
-            "Searches whose first candidates were not provably complete, so that more rows were scored exactly",
-            registry=registry,
-        )
-        self._scored = Histogram(
-            "premises_search_scored_rows", "Rows scored exactly by a search", buckets=SCORED_ROWS, registry=registry
-        )
-        self._shared = Histogram(
-            "premises_search_shared_queries", "Queries that shared a pass", buckets=SHARED_QUERIES, registry=registry
-        )
-
-    def searched(self, scored_rows: int, *, widened: bool) -> None:
-        """Note one search of two stages."""
-        self._scored.observe(scored_rows)
-        if widened:
-            self._widened.inc()
-
-    def scanned(self, queries: int) -> None:
-        """Note one pass over the 8-bit rows."""
-        self._shared.observe(queries)
+MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Metrics:
     """All metrics of one API process, with a registry of their own."""
 
-    content_type = CONTENT_TYPE_LATEST
+    content_type = CONTENT_TYPE_PLAIN_0_0_4
 
     def __init__(self) -> None:
+        # They would be a second series for each counter, which nobody asks for.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus_client leaves it so
         self._registry = CollectorRegistry()
+        self.requests = RequestMetrics(self._registry)
+        self.process = ProcessMetrics(self._registry)
         self.search = SearchMetrics(self._registry)
 
-    def text(self) -> bytes:
-        """The exposition, as `/metrics` answers it."""
-        return generate_latest(self._registry)
+    def text(self, deployment: Iterable[Metric] = ()) -> bytes:
+        """The exposition: what all processes on this port have counted, and the families of the deployment."""
+        return generate_latest(_Exposition(self._registry, deployment))
+
+
+class _Exposition:
+    """A collector of both kinds, for one answer."""
+
+    def __init__(self, registry: CollectorRegistry, deployment: Iterable[Metric]) -> None:
+        folder = os.environ.get(MULTIPROCESS_FOLDER)
+        self._counted: Collector = registry
+        if folder:
+            self._counted = MultiProcessCollector(None, folder)  # type: ignore[no-untyped-call] # as above
+        self._deployment = deployment
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family once."""
+        yield from self._counted.collect()
+        yield from self._deployment

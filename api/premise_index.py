@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.accessibility import Selection
-from api.metrics import SearchMetrics
 from api.quantized_rows import QuantizedRows
 from api.scan_trial import try_scan
 from api.score_bounds import ScoreBounds
+from api.search_metrics import SearchMetrics
 from api.shared_scan import MOST_QUERIES, SharedScan
 from shared.errors import CorpusError, NotReadyError
 

@@ -20,6 +20,9 @@ from shared.errors import InvalidRequestError, TextRejectedError
 from shared.messages import Priority
 from shared.settings import Settings
 
+STAGES = ("receive", "parse", "embed", "select", "search", "details")
+"""The stages of a request, in order; a route has those that it needs."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:

@@ -73,7 +73,7 @@ class Service:
     threads: ThreadPoolExecutor
     parsers: ThreadPoolExecutor
     room: BodyRoom
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: Metrics
     retriever: Retriever | None = None
     claim: CorpusClaim | None = None
     corpus_problem: str = "The corpus is still being prepared: try again in a moment."
@@ -229,16 +229,21 @@ async def running_embedding_side(settings: Settings) -> AsyncIterator[EmbeddingS
 
 
 @asynccontextmanager
-async def running_service(settings: Settings, room: BodyRoom) -> AsyncIterator[Service]:
+async def running_service(settings: Settings, room: BodyRoom, metrics: Metrics) -> AsyncIterator[Service]:
     """The whole API process's parts; the corpus loads in the background."""
     threads = ThreadPoolExecutor(WAITING_SEARCHES + available_cores(), thread_name_prefix="search")
     parsers = ThreadPoolExecutor(PARSING_THREADS, thread_name_prefix="parse")
     async with running_embedding_side(settings) as side:
-        service = Service(settings, side, threads, parsers, room)
-        loading = asyncio.create_task(service.load_corpus(), name="load corpus")
+        service = Service(settings, side, threads, parsers, room, metrics)
+        metrics.process.follow(service)
+        tasks = [
+            asyncio.create_task(service.load_corpus(), name="load corpus"),
+            keep_running(metrics.process.keep_up_to_date, "keeping metrics up to date"),
+        ]
         try:
             yield service
         finally:
-            await cancel_and_wait([loading])
+            metrics.process.update()
+            await cancel_and_wait(tasks)
             threads.shutdown(cancel_futures=True)
             parsers.shutdown(cancel_futures=True)

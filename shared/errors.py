@@ -3,6 +3,11 @@
 They know no HTTP: `api/errors.py` holds the one table that turns them into statuses.  Every text says what to do.
 """
 
+from typing import Literal
+
+FullPlace = Literal["queue_tokens", "queue_jobs", "bodies"]
+"""What has no room left: the queue, by its estimated tokens or by its jobs, or the memory for bodies."""
+
 
 class PremiseServerError(Exception):
     """Base of every error that the server raises on purpose; its text is shown to whoever caused it."""
@@ -29,11 +34,12 @@ class NotReadyError(PremiseServerError):
 
 
 class OverloadedError(PremiseServerError):
-    """The queue is as deep as its limits allow: try again after `retry_after_seconds`."""
+    """`full` is as full as its limits allow: try again after `retry_after_seconds`."""
 
-    def __init__(self, message: str, retry_after_seconds: int) -> None:
+    def __init__(self, message: str, retry_after_seconds: int, full: FullPlace = "queue_tokens") -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.full = full
 
 
 class DeadlineExceededError(PremiseServerError):

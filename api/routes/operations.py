@@ -3,9 +3,12 @@
 Alive as soon as the port is open, ready when corpus, Redis and a worker of our model are there.
 """
 
+import asyncio
+
 from fastapi import APIRouter, Response
 
 from api.dependencies import CurrentService
+from api.deployment_metrics import deployment_families
 from api.deployment_status import REDIS_IS_SLOW, current_depth, describe
 from api.errors import documented_errors, json_response
 from api.status_schema import Alive, DeploymentStatus, NotReady, QueueDepth, Ready
@@ -19,8 +22,11 @@ UNREADY = {"model": NotReady, "description": "a part is missing; `reasons` says 
 
 @router.get("/metrics", response_class=Response, responses={200: EXPOSITION})
 async def metrics(service: CurrentService) -> Response:
-    """What this process counts, in Prometheus' text format."""
-    return Response(service.metrics.text(), media_type=service.metrics.content_type)
+    """What this server counts, in Prometheus' text format; also while the corpus loads and while Redis is away."""
+    deployment = await deployment_families(service)
+    service.metrics.process.update()
+    text = await asyncio.get_running_loop().run_in_executor(service.parsers, service.metrics.text, deployment)
+    return Response(text, media_type=service.metrics.content_type)
 
 
 @router.get("/health/live", response_model=Alive)

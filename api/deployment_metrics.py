@@ -1,0 +1,132 @@
+"""What `/metrics` tells of the whole deployment: Redis, the queue, the workers, the corpus.
+
+Every API process would say the same of them, so none of it is counted in processes and added up: it is read when
+`/metrics` is asked for, by one look at Redis that waits for at most `ANSWER_SECONDS`, and from the heartbeats that the
+directory of workers saw last.  While Redis is away its families are left out: 0 would be a lie.
+"""
+
+import asyncio
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import redis.asyncio
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from api.deployment_status import ANSWER_SECONDS, queue_depth
+from api.status_schema import QueueDepth
+from api.worker_metrics import worker_families
+from shared.redis_client import RedisError
+
+if TYPE_CHECKING:
+    from api.service import Service
+    from api.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class RedisState:
+    """One look at Redis."""
+
+    depth: QueueDepth
+    memory: dict[str, Any]
+    stats: dict[str, Any]
+
+
+async def deployment_families(service: "Service") -> list[Metric]:
+    """The families of the deployment, as of now; answers within `ANSWER_SECONDS` whatever Redis does."""
+    directory = service.side.directory
+    state = None if directory.redis_away else await look_at_redis(service)
+    return [
+        *_build(),
+        *_corpus(service.retriever.snapshot if service.retriever else None),
+        *_redis(state),
+        *worker_families(directory.workers, serving=len(directory.serving())),
+    ]
+
+
+async def look_at_redis(service: "Service") -> RedisState | None:
+    """Queue, memory and evictions; None where Redis does not answer in time.
+
+    A cancellation that arrives while redis-py reads an answer can be swallowed there, so the end of the reading is not
+    waited for.
+    """
+    directory = service.side.directory
+    reading = asyncio.ensure_future(
+        _read(service.side.client, directory.pinned_namespace or "", directory.tokens_per_second())
+    )
+    await asyncio.wait({reading}, timeout=ANSWER_SECONDS)
+    if not reading.done():
+        reading.cancel()
+        return None
+    return reading.result()
+
+
+async def _read(client: redis.asyncio.Redis, namespace: str, tokens_per_second: float) -> RedisState | None:
+    try:
+        depth, memory, stats = await asyncio.gather(
+            queue_depth(client, namespace, tokens_per_second), client.info("memory"), client.info("stats")
+        )
+    except RedisError:
+        return None
+    return RedisState(depth, memory, stats) if depth else None
+
+
+def _build() -> Iterator[Metric]:
+    family = GaugeMetricFamily("premises_build_info", "The version that is running", labels=["version"])
+    family.add_metric([version("lean-premise-server")], 1)
+    yield family
+
+
+def _corpus(snapshot: "Snapshot | None") -> Iterator[Metric]:
+    info = GaugeMetricFamily(
+        "premises_corpus_info", "The corpus that is served; nothing while it loads", labels=["revision", "digest"]
+    )
+    if snapshot is not None:
+        info.add_metric([snapshot.manifest.revision, snapshot.manifest.corpus_digest], 1)
+    yield info
+    rows = snapshot.manifest.rows if snapshot else 0
+    yield GaugeMetricFamily("premises_corpus_premises", "Premises that are searched; 0 while the corpus loads", rows)
+    modules = len(snapshot.modules) if snapshot else 0
+    yield GaugeMetricFamily("premises_corpus_modules", "Modules of the corpus; 0 while it loads", modules)
+
+
+def _redis(state: RedisState | None) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "premises_redis_up", "1 when Redis answered this scrape; what it would tell is missing otherwise", bool(state)
+    )
+    if state is None:
+        return
+    yield GaugeMetricFamily("premises_redis_memory_bytes", "Memory that Redis uses", state.memory["used_memory"])
+    yield GaugeMetricFamily(
+        "premises_redis_memory_limit_bytes", "Memory that Redis may use; 0: no limit", state.memory["maxmemory"]
+    )
+    yield CounterMetricFamily(
+        "premises_redis_evicted_keys",
+        "Cached vectors that Redis let go for want of memory",
+        state.stats["evicted_keys"],
+    )
+    yield from _queue(state.depth)
+
+
+def _queue(depth: QueueDepth) -> Iterator[Metric]:
+    jobs = GaugeMetricFamily(
+        "premises_queue_jobs", "Jobs admitted and not finished, by class of work", labels=["class"]
+    )
+    tokens = GaugeMetricFamily("premises_queue_tokens", "The same in estimated tokens", labels=["class"])
+    wait = GaugeMetricFamily(
+        "premises_queue_estimated_wait_seconds",
+        "Until a class and those served before it are done, at the speed that the workers report; infinite without one",
+        labels=["class"],
+    )
+    for name, of_class in depth.classes:
+        jobs.add_metric([name], of_class.jobs)
+        tokens.add_metric([name], of_class.tokens)
+        without_worker = math.inf if of_class.tokens else 0.0
+        wait.add_metric([name], without_worker if of_class.wait_seconds is None else of_class.wait_seconds)
+    yield from (jobs, tokens, wait)
+    yield GaugeMetricFamily("premises_queue_waiting_jobs", "Jobs that no worker has taken", depth.waiting_jobs)
+    yield GaugeMetricFamily("premises_queue_held_jobs", "Jobs that workers of any model have taken", depth.held_jobs)
+    yield GaugeMetricFamily("premises_dead_letters", "Jobs kept because no worker can embed them", depth.dead_letters)
