@@ -10,7 +10,10 @@ import faiss
 import uvicorn
 from fastapi import FastAPI
 
+from api.access_control import RequireKey, document_keys
+from api.api_keys import ApiKeys
 from api.body_intake import BodyIntake, BodyRoom
+from api.cross_origin import allow_origins, parse_origins
 from api.errors import install_error_handlers
 from api.metrics import Metrics
 from api.request_count import count_requests
@@ -31,7 +34,10 @@ log = logging.getLogger("api")
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application for these settings; nothing connects before its lifespan starts."""
+    """The application for these settings; nothing connects before its lifespan starts.
+
+    Raises `SettingsError` for keys or origins that cannot be used.
+    """
 
     room = BodyRoom(settings.max_bodies_bytes, settings.max_large_bodies)
     metrics = Metrics()
@@ -59,6 +65,11 @@ def create_app(settings: Settings) -> FastAPI:
         max_body_bytes=settings.max_body_bytes,
         timeout_seconds=settings.retrieve_timeout_seconds,
     )
+    if keys := ApiKeys.from_settings(settings):
+        app.add_middleware(RequireKey, keys=keys)
+        document_keys(app)
+    if origins := parse_origins(settings.cors_origins):
+        allow_origins(app, origins)  # around the keys: a browser asks without one whether it may send one
     app.add_middleware(RequestLog)
     app.add_middleware(UnreadBody, timeout_seconds=settings.retrieve_timeout_seconds)
     app.include_router(lean.router)
@@ -73,12 +84,13 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; exits with 2 and a sentence where the settings cannot be used."""
     try:
         settings = load_settings()
+        app = create_app(settings)
     except PremiseServerError as error:
         print(f"The API cannot start: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         sys.exit(2)
     set_up_logging(settings)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,

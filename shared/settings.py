@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import SettingsError
@@ -36,6 +36,17 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address that the API listens on")
     port: int = Field(8000, ge=1, le=65535, description="port that the API listens on")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="broker, cache and notifications")
+
+    # Who may ask
+    api_keys: SecretStr = Field(
+        SecretStr(""), description="keys, comma separated, of which each request must show one; unset: none is wanted"
+    )
+    api_keys_file: Path | None = Field(
+        None, description="file with such keys, one a line; it is read again when it changes"
+    )
+    cors_origins: str = Field(
+        "", description="origins whose web pages may call the API, comma separated, or `*`; empty: none"
+    )
 
     # What is served
     data: str = Field("", description="corpus: a folder, a premises.tar.gz, or `demo`; empty: the hub's DATA_REPO")
@@ -124,12 +135,20 @@ class Settings(BaseSettings):
 
 def load_settings() -> Settings:
     """Read the environment; an unusable value raises `SettingsError` naming the variable."""
+    _refuse_empty_keys()
     try:
         settings = Settings()
     except ValidationError as error:
         raise SettingsError(_describe(error)) from None
     _warn_of_retired_variables()
     return settings
+
+
+def _refuse_empty_keys() -> None:
+    """An empty variable is as none elsewhere; here it would open a server that was meant to be closed."""
+    for name in ("API_KEYS", "API_KEYS_FILE"):
+        if os.environ.get(name, "unset") == "":
+            raise SettingsError(f"{name} is empty: give it a value, or remove it so that no key is wanted.")
 
 
 def _describe(error: ValidationError) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from api.api_keys import ApiKeys
 from api.commands.child_process import ChildSpec
 from api.commands.orphan_guard import OrphanGuard
 from api.commands.readiness import base_url, wait_until_ready
@@ -16,6 +17,7 @@ from api.commands.redis_server import find_redis_binary, free_loopback_port, red
 from api.commands.state_folder import StateFolder
 from api.commands.supervisor import Supervisor
 from api.commands.terminal import Terminal, welcome
+from api.cross_origin import parse_origins
 from api.snapshot import withdraw_snapshot
 from shared.errors import ChildFailedError, SettingsError
 from shared.settings import RETIRED_VARIABLES, Settings
@@ -29,9 +31,10 @@ WORKER_EXIT_SECONDS = 5
 def serve(settings: Settings, environment: Mapping[str, str]) -> None:
     """Run until SIGINT, SIGTERM or SIGHUP; leaves no process behind.
 
-    Raises `SettingsError` before anything is started (port in use, folder in use) and `ChildFailedError` when a
-    process cannot do its work; its own sentence stands above on the terminal then.
+    Raises `SettingsError` before anything is started (unusable keys, port in use, folder in use) and `ChildFailedError`
+    when a process cannot do its work; its own sentence stands above on the terminal then.
     """
+    parse_origins(settings.cors_origins)
     check_port_is_free(settings.host, settings.port)
     folder = StateFolder(settings.data_dir)
     with folder.locked() as lock, OrphanGuard(keep_open=(lock,)) as guard:
@@ -77,6 +80,7 @@ class LocalServer:
         self, settings: Settings, environment: Mapping[str, str], folder: StateFolder, guard: OrphanGuard
     ) -> None:
         self._settings = settings
+        self._wants_key = ApiKeys.from_settings(settings) is not None
         self._terminal = Terminal()
         self._redis_log = folder.logs / "redis.log"
         redis_port = free_loopback_port()
@@ -118,7 +122,8 @@ class LocalServer:
                 prepared = group.create_task(self._supervisor.run_to_end(prepare_child()))
                 await wait_until_ready(self._settings.host, self._settings.port, self._terminal.write)
                 await prepared
-                self._terminal.write(welcome(base_url(self._settings.host, self._settings.port), str(self._redis_log)))
+                url = base_url(self._settings.host, self._settings.port)
+                self._terminal.write(welcome(url, str(self._redis_log), wants_key=self._wants_key))
         except* ChildFailedError as failures:
             failed = ChildFailedError(str(failures.exceptions[0]))
         if failed is not None:  # raised in the except* clause it would come out as a group

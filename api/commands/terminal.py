@@ -25,17 +25,20 @@ class Terminal:
             self._stream.flush()
 
 
-def welcome(url: str, redis_log: str) -> str:
-    """What to do with a server that is ready."""
+def welcome(url: str, redis_log: str, *, wants_key: bool) -> str:
+    """What to do with a server that is ready; keys themselves are not shown."""
+    try_it = "Try it, with a key of yours in the variable KEY" if wants_key else "Try it"
+    authorization = ' -H "Authorization: Bearer $KEY"' if wants_key else ""
+    lean_url = url.replace("://", "://user:<key>@") if wants_key else url
     return f"""
 The premise server is ready: {url}
 
-Try it:
-  curl -s {url}/retrieve -H 'Content-Type: application/json' \\
+{try_it}:
+  curl -s {url}/retrieve{authorization} -H 'Content-Type: application/json' \\
     -d '{{"state": "{EXAMPLE_STATE}", "k": 8}}'
 
 In Lean (LeanHammer, premise-selection):
-  set_option premiseSelection.apiBaseUrl "{url}"
+  set_option premiseSelection.apiBaseUrl "{lean_url}"
 
 Logs: API and worker write here, Redis to {redis_log}.
 Stop: Ctrl-C (twice: at once).
