@@ -9,6 +9,8 @@ INSTALLED = $(VENV)/.installed
 PYTHON ?=
 # An index with the torch build that the machine needs, for example https://download.pytorch.org/whl/cpu
 TORCH_INDEX_URL ?=
+# Where the installed torch came from, if it was named.  Naming another one installs anew.
+TORCH_INDEX = $(VENV)/.torch-index
 # Test files run in two processes: fault tests mostly wait.  A file stays in one, with the servers that its tests share.
 SIDE_BY_SIDE = --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
@@ -20,7 +22,15 @@ help: ## list the commands
 install: $(INSTALLED) ## create .venv with everything in it (TORCH_INDEX_URL= chooses the torch build)
 	@echo "installed in $(VENV)"
 
-# torch comes first and alone when it has an index of its own: that index has no pinned versions of anything else.
+.PHONY: FORCE
+ifneq ($(TORCH_INDEX_URL),)
+ifneq ($(TORCH_INDEX_URL),$(shell cat $(TORCH_INDEX) 2>/dev/null))
+$(INSTALLED): FORCE
+endif
+endif
+
+# torch comes first and alone when it has an index of its own: that index has no pinned versions of anything else.  It
+# replaces a torch of the same version from elsewhere.
 $(INSTALLED): pyproject.toml constraints.txt
 	@set -e; \
 	if ! [ -x $(BIN)/python ]; then \
@@ -33,13 +43,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  "$$found" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; \
 	fi; \
 	if [ -n "$(TORCH_INDEX_URL)" ]; then \
-	  $(BIN)/python -m pip install --no-deps --index-url "$(TORCH_INDEX_URL)" -c constraints.txt torch; \
+	  $(BIN)/python -m pip install --no-deps --force-reinstall --index-url "$(TORCH_INDEX_URL)" -c constraints.txt torch; \
+	  echo "$(TORCH_INDEX_URL)" > $(TORCH_INDEX); \
 	fi; \
 	$(BIN)/python -m pip install -c constraints.txt -e '.[api,worker,demo,monitoring,dev]'; \
 	touch $@
 
 .PHONY: serve
-serve: $(INSTALLED) ## run the whole server here (DATA= PORT= EMBEDDINGS= MODEL_ID= DATA_DIR= and every other setting)
+serve: $(INSTALLED) ## run the whole server here (DATA= PORT= EMBEDDINGS= MODEL_ID= DATA_DIR= FLOWER=1 and every other setting)
 	@exec $(BIN)/premises serve
 
 .PHONY: check

@@ -73,6 +73,7 @@ def set_up_logging(settings: Settings) -> None:
         "httpcore",
         "celery.worker.strategy",
         "celery.app.trace",
+        "celery.pool",
         "kombu",
         "huggingface_hub",
         "filelock",

@@ -49,7 +49,11 @@ class Settings(BaseSettings):
     )
 
     # What is served
-    data: str = Field("", description="corpus: a folder, a premises.tar.gz, or `demo`; empty: the hub's DATA_REPO")
+    data: str = Field(
+        "",
+        description="corpus: a folder, a premises.tar.gz, or `demo`; "
+        "empty: DATA_REPO at DATA_REVISION where one of them is set, else `demo`",
+    )
     data_repo: str = Field("l3lab/lean-premises", description="hub data set with premises.tar.gz and embeddings/")
     data_revision: str = Field("", description="revision of DATA_REPO, for example v4.32.0")
     data_dir: Path = Field(Path(".state"), description="folder for downloads, snapshots and computed embeddings")
@@ -126,6 +130,13 @@ class Settings(BaseSettings):
     )
     corpus_ageing_seconds: PositiveSeconds = Field(
         60.0, description="corpus building that waited this long takes every fourth batch"
+    )
+
+    # Flower, the queue's web page
+    flower: bool = Field(default=False, description="make serve: run Flower, the queue's web page, too")
+    flower_port: int = Field(5555, ge=1, le=65535, description="port of Flower, on 127.0.0.1")
+    flower_basic_auth: SecretStr = Field(
+        SecretStr(""), description="user:password for Flower; unset: made up in make serve, refused in compose"
     )
 
     # Logs

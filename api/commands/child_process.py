@@ -7,7 +7,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,8 @@ class ChildSpec:
     """Prefixed lines through the supervisor, the supervisor's own terminal, or a file to append to."""
     fatal_exit_codes: frozenset[int] = frozenset({USAGE_EXIT_CODE})
     """Exit codes after which the process is not started again."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables for this process alone."""
 
 
 class ChildProcess:
@@ -97,7 +99,7 @@ def _start(spec: ChildSpec, environment: Mapping[str, str]) -> subprocess.Popen[
 def _popen(spec: ChildSpec, environment: Mapping[str, str], output: int | None) -> subprocess.Popen[str]:
     return subprocess.Popen(
         spec.command,
-        env=environment,
+        env={**environment, **spec.environment},
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=None if output is None else subprocess.STDOUT,

@@ -73,6 +73,20 @@ def prepare_command() -> None:
     prepare(settings)
 
 
+@premises.command(name="flower")
+@click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on (FLOWER_PORT).")
+def flower_command(address: str, port: int | None) -> None:
+    """Run Flower, the queue's web page, for those whom FLOWER_BASIC_AUTH names.
+
+    `FLOWER=1 premises serve` does this by itself.
+    """
+    from api.commands.flower import run_flower
+
+    settings = load_settings()
+    run_flower(settings, address, port or settings.flower_port)
+
+
 def _say_warning(
     message: Warning | str,
     category: type[Warning],

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from api.api_keys import ApiKeys
 from api.commands.child_process import ChildSpec
+from api.commands.flower import LOOPBACK, check_flower, flower_notice, flower_url, made_up_login
 from api.commands.orphan_guard import OrphanGuard
 from api.commands.readiness import base_url, wait_until_ready
 from api.commands.redis_server import find_redis_binary, free_loopback_port, redis_command, wait_for_redis
@@ -36,13 +37,16 @@ def serve(settings: Settings, environment: Mapping[str, str]) -> None:
     """
     parse_origins(settings.cors_origins)
     check_port_is_free(settings.host, settings.port)
+    if settings.flower:
+        check_flower(settings)
+        check_flower_port(settings)
     folder = StateFolder(settings.data_dir)
     with folder.locked() as lock, OrphanGuard(keep_open=(lock,)) as guard:
         asyncio.run(LocalServer(settings, environment, folder, guard).run())
 
 
-def check_port_is_free(host: str, port: int) -> None:
-    """Raise `SettingsError`, saying how to choose another, unless the API could listen there now."""
+def check_port_is_free(host: str, port: int, variable: str = "PORT") -> None:
+    """Raise `SettingsError`, saying how to choose another, unless a server could listen there now."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
@@ -56,8 +60,15 @@ def check_port_is_free(host: str, port: int) -> None:
                 raise SettingsError(f"HOST={host} cannot be used: this machine does not have that address.") from None
             raise SettingsError(
                 f"Port {port} on {host} cannot be used ({error.strerror}): stop what uses it, "
-                f"or choose another, for example `make serve PORT={port + 1 if port < 65535 else 8000}`."
+                f"or choose another, for example `make serve {variable}={port + 1 if port < 65535 else 8000}`."
             ) from None
+
+
+def check_flower_port(settings: Settings) -> None:
+    """The same for Flower; one port cannot be both."""
+    if settings.flower_port == settings.port:
+        raise SettingsError(f"FLOWER_PORT={settings.flower_port} is the API's own PORT: choose another.")
+    check_port_is_free(LOOPBACK, settings.flower_port, "FLOWER_PORT")
 
 
 def child_environment(environment: Mapping[str, str], settings: Settings, redis_url: str) -> dict[str, str]:
@@ -110,6 +121,13 @@ class LocalServer:
             await self._supervisor.stop_all()
             self._terminal.write("stopped")
 
+    def _flower_child(self) -> ChildSpec:
+        """Flower, and a word on how to get in."""
+        made_up = None if self._settings.flower_basic_auth.get_secret_value() else made_up_login()
+        self._terminal.write(flower_notice(self._settings, made_up))
+        child = python_child("flower", "api.commands.main", "flower", stop_seconds=5)
+        return replace(child, environment={"FLOWER_BASIC_AUTH": made_up} if made_up else {})
+
     async def _start_and_stay(self) -> None:
         failed: ChildFailedError | None = None
         try:
@@ -117,17 +135,23 @@ class LocalServer:
                 group.create_task(self._supervisor.keep_running(self._redis))
                 await wait_for_redis(self._redis_url)
                 withdraw_snapshot(self._settings.data_dir)
+                if self._settings.flower:
+                    group.create_task(self._supervisor.keep_running(self._flower_child()))
                 group.create_task(self._supervisor.keep_running(worker_child(self._settings)))
                 group.create_task(self._supervisor.keep_running(python_child("api", "api.main", stop_seconds=10)))
                 prepared = group.create_task(self._supervisor.run_to_end(prepare_child()))
                 await wait_until_ready(self._settings.host, self._settings.port, self._terminal.write)
                 await prepared
-                url = base_url(self._settings.host, self._settings.port)
-                self._terminal.write(welcome(url, str(self._redis_log), wants_key=self._wants_key))
+                self._terminal.write(self._welcome())
         except* ChildFailedError as failures:
             failed = ChildFailedError(str(failures.exceptions[0]))
         if failed is not None:  # raised in the except* clause it would come out as a group
             raise failed
+
+    def _welcome(self) -> str:
+        page = flower_url(self._settings) if self._settings.flower else None
+        url = base_url(self._settings.host, self._settings.port)
+        return welcome(url, str(self._redis_log), wants_key=self._wants_key, flower_url=page)
 
     def _stop_on_signals(self) -> asyncio.Event:
         """The first signal sets the event, the second one kills."""

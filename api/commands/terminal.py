@@ -25,11 +25,12 @@ class Terminal:
             self._stream.flush()
 
 
-def welcome(url: str, redis_log: str, *, wants_key: bool) -> str:
+def welcome(url: str, redis_log: str, *, wants_key: bool, flower_url: str | None = None) -> str:
     """What to do with a server that is ready; keys themselves are not shown."""
     try_it = "Try it, with a key of yours in the variable KEY" if wants_key else "Try it"
     authorization = ' -H "Authorization: Bearer $KEY"' if wants_key else ""
     lean_url = url.replace("://", "://user:<key>@") if wants_key else url
+    flower = f"\nFlower: {flower_url} (how to log in was said at the start)" if flower_url else ""
     return f"""
 The premise server is ready: {url}
 
@@ -40,6 +41,6 @@ The premise server is ready: {url}
 In Lean (LeanHammer, premise-selection):
   set_option premiseSelection.apiBaseUrl "{lean_url}"
 
-Logs: API and worker write here, Redis to {redis_log}.
+Logs: API and worker write here, Redis to {redis_log}.{flower}
 Stop: Ctrl-C (twice: at once).
 """

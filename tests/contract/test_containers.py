@@ -50,6 +50,20 @@ def test_only_the_gateway_is_published_and_flower_on_loopback() -> None:
     }
 
 
+def test_flower_runs_only_where_it_is_asked_for_and_knows_no_password_by_itself() -> None:
+    assert SERVICES["flower"]["profiles"] == ["flower"]
+    assert environment_of(SERVICES["flower"])["FLOWER_BASIC_AUTH"] is None
+    assert "FLOWER_BASIC_AUTH=" not in (REPOSITORY / "Dockerfile.api").read_text()
+    command = json.loads(final_value(*built_stage(SERVICES["flower"]), "CMD") or "null")
+    assert command[2:4] == ["api.commands.main", "flower"]  # it ends where no password is set
+    assert {name for name, service in SERVICES.items() if "profiles" not in service} >= {
+        "redis",
+        "worker",
+        "api",
+        "gateway",
+    }
+
+
 def test_the_gateway_cannot_reach_redis_and_the_queue_has_no_way_out() -> None:
     networks = read_compose()["networks"]
     assert SERVICES["redis"]["networks"] == ["queue"]
@@ -166,15 +180,15 @@ def test_an_image_holds_no_source_tree_and_runs_as_a_fixed_user(file: str, name:
 def test_an_image_starts_without_a_shell_in_between_and_says_how_it_is(file: str, name: str) -> None:
     stages = STAGES[file]
     command = json.loads(final_value(stages, name, "CMD") or "null")
-    assert command[:2] == ["python", "-m"] or "; exec celery " in command[-1]
+    assert command[:2] == ["python", "-m"]
     assert final_value(stages, name, "STOPSIGNAL") == "SIGTERM"
     assert "CMD [" in (final_value(stages, name, "HEALTHCHECK") or "")
 
 
 def test_the_programs_that_the_containers_run_exist() -> None:
     text = "\n".join(path.read_text() for path in (*DOCKERFILES, COMPOSE_FILE))
-    modules = set(re.findall(r'-m"?, "?([a-z.]+)', text)) | set(re.findall(r"celery -A ([\w.]+)", text))
-    assert modules == {"api.main", "worker.main", "worker.health", "shared.celery_app"}
+    modules = set(re.findall(r'-m"?, "?([a-z.]+)', text))
+    assert modules == {"api.main", "api.commands.main", "worker.main", "worker.health"}
     assert [module for module in modules if find_spec(module) is None] == []
 
 

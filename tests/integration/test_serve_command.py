@@ -11,9 +11,11 @@ import httpx
 import pytest
 
 from api.commands.readiness import wait_until_ready
-from api.commands.redis_server import find_redis_binary, redis_version
+from api.commands.redis_server import find_redis_binary, free_loopback_port, redis_version
 from api.commands.state_folder import StateFolder
+from tests.embedding_fakes import wait_until
 from tests.local_server import READY_SECONDS, running_server
+from tests.processes import status_of
 
 IMPATIENT_SECONDS = 15
 """Less than the time that a worker is given to end."""
@@ -43,6 +45,25 @@ def test_a_second_sigint_does_not_wait_for_a_worker_that_hangs(tmp_path: Path) -
         server.wait_for("stopping")
         server.process.send_signal(signal.SIGINT)
         assert server.wait(IMPATIENT_SECONDS) == 0
+        assert server.parts() == []
+
+
+def test_flower_is_served_to_who_has_the_password_that_was_told_at_the_start(tmp_path: Path) -> None:
+    port = free_loopback_port()
+    with running_server(tmp_path / "state", environment={"FLOWER": "1", "FLOWER_PORT": str(port)}) as server:
+        server.wait_for("Flower, the queue's web page")
+        told = re.search(rf"http://127.0.0.1:{port} \(log in with (\S+) and (\S+)\)", server.output)
+        assert told is not None
+        wait_until(lambda: status_of(f"http://127.0.0.1:{port}/healthcheck") == 200, READY_SECONDS)
+        url = f"http://127.0.0.1:{port}/tasks"
+        assert httpx.get(url).status_code == 401
+        assert httpx.get(url, auth=(told[1], told[2])).status_code == 200
+        assert server.output.count(told[2]) == 1
+        flower = server.part("api.commands.main flower")
+        assert {each.laddr.ip for each in flower.net_connections("tcp") if each.status == "LISTEN"} == {"127.0.0.1"}
+        assert told[2] not in " ".join(flower.cmdline())
+        server.process.send_signal(signal.SIGINT)
+        assert server.wait() == 0
         assert server.parts() == []
 
 
