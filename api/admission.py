@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import redis.asyncio
 
+from shared.embedding_cache import EmbeddingInput
 from shared.errors import FullPlace, OverloadedError
 from shared.messages import EmbedJob, Priority
 from shared.redis_client import RedisError, leases_key, redis_away
@@ -55,9 +56,12 @@ class Limit:
         return min(self.tokens, tokens_per_second * usable_seconds) if tokens_per_second else self.tokens
 
 
-def estimated_tokens(texts: Sequence[str], tokens_per_byte: float, longest: int) -> int:
+def estimated_tokens(texts: Sequence[EmbeddingInput], tokens_per_byte: float, longest: int) -> int:
     """Tokens that texts will cost, from their UTF-8 size; each at least 1 and at most `longest`, the model's limit."""
-    return sum(min(longest, max(1, math.ceil(len(text.encode()) * tokens_per_byte))) for text in texts)
+    lengths = (
+        math.ceil(len(text.encode()) * tokens_per_byte) if isinstance(text, str) else len(text) for text in texts
+    )
+    return sum(min(longest, max(1, length)) for length in lengths)
 
 
 class Admission:

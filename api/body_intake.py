@@ -15,11 +15,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_response
+from api.json_body import LARGE_BODY_BYTES
 from api.retrieval import StageTimes
 from shared.errors import OverloadedError, PayloadTooLargeError, SlowRequestError
-
-LARGE_BODY_BYTES = 128 * 1024
-"""Smaller ones are parsed in less time than it takes to hand them to a thread."""
 
 LONGEST_UNREAD_RETRY_AFTER_SECONDS = 3
 """Bodies are read within a second; a spread keeps those that are refused together from returning together."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import redis.asyncio
 
+from api.embedding_side import ServedModel
 from api.status_schema import (
     ClassDepth,
     CorpusStatus,
@@ -18,6 +19,7 @@ from api.status_schema import (
     QueueDepth,
     RedisStatus,
     ReplicaStatus,
+    ServedModelStatus,
     WorkerStatus,
 )
 from shared.celery_app import PRIORITY_STEPS
@@ -101,10 +103,24 @@ async def describe(service: "Service") -> DeploymentStatus:
             namespace=directory.pinned_namespace,
             tokens_per_second=round(directory.tokens_per_second(), 1),
         ),
+        models=[_describe_model(model) for model in service.models.all()],
         workers=[describe_worker(worker, directory.pinned_namespace) for worker in directory.workers],
         redis=RedisStatus(reachable=not directory.redis_away),
         queue=depth,
         replica=_describe_replica(service),
+    )
+
+
+def _describe_model(model: ServedModel) -> ServedModelStatus:
+    directory = model.side.directory
+    return ServedModelStatus(
+        name=model.name,
+        id=directory.model,
+        revision=directory.model_revision,
+        pooling=directory.pooling,
+        namespace=directory.pinned_namespace,
+        live_workers=len(directory.serving()),
+        tokens_per_second=round(directory.tokens_per_second(), 1),
     )
 
 

@@ -17,7 +17,7 @@ from api.cancellation import cancel_and_wait
 from api.job_publisher import JobPublisher
 from api.vector_cache import VectorCache
 from api.worker_directory import WorkerDirectory
-from shared.embedding_cache import CachedVector, Vector, text_key
+from shared.embedding_cache import CachedVector, EmbeddingInput, Vector, input_key
 from shared.errors import DeadlineExceededError, NotReadyError, PremiseServerError, TextRejectedError
 from shared.messages import EmbedJob, Heartbeat, JobDone, Priority
 
@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TextGroup:
-    """Texts of one class of work."""
+    """Texts (or token ids in their place) of one class of work."""
 
-    texts: Sequence[str]
+    texts: Sequence[EmbeddingInput]
     priority: Priority
 
 
@@ -68,6 +68,8 @@ class Embedded:
     cached_texts: int
     embedded_texts: int
     enqueued_jobs: int
+    tokens: list[list[int]] = field(default_factory=list)
+    """How long each text of each group is, before truncation; without the texts left out."""
 
 
 @dataclass
@@ -97,7 +99,7 @@ class EmbeddingClient:
 
     async def _embed(self, groups: Sequence[TextGroup], order: EmbeddingOrder) -> Embedded:
         codec = self.directory.codec()
-        keys = [[text_key(text) for text in group.texts] for group in groups]
+        keys = [[input_key(text) for text in group.texts] for group in groups]
         wanted = list(dict.fromkeys(key for group_keys in keys for key in group_keys))
         found = await self.cache.fetch(codec, wanted, redis_is_away=self.directory.redis_away)
         cached = len(found)
@@ -107,16 +109,21 @@ class EmbeddingClient:
             created = await self._await_missing(missing, self._texts_by_key(groups, keys), order, found)
         else:
             order.on_admitted()
-        vectors = [
-            _stack([found[key].vector for key in group_keys if key in found], codec.dimension) for group_keys in keys
-        ]
+        entries = [[found[key] for key in group_keys if key in found] for group_keys in keys]
         left_out = [{place for place, key in enumerate(group_keys) if key not in found} for group_keys in keys]
-        return Embedded(vectors, left_out, cached, len(found) - cached, created)
+        return Embedded(
+            vectors=[_stack([entry.vector for entry in group], codec.dimension) for group in entries],
+            left_out=left_out,
+            cached_texts=cached,
+            embedded_texts=len(found) - cached,
+            enqueued_jobs=created,
+            tokens=[[entry.tokens for entry in group] for group in entries],
+        )
 
     @staticmethod
     def _texts_by_key(
         groups: Sequence[TextGroup], keys: Sequence[Sequence[str]]
-    ) -> list[tuple[Priority, dict[str, str]]]:
+    ) -> list[tuple[Priority, dict[str, EmbeddingInput]]]:
         return [
             (group.priority, dict(zip(group_keys, group.texts, strict=True)))
             for group, group_keys in zip(groups, keys, strict=True)
@@ -125,7 +132,7 @@ class EmbeddingClient:
     async def _await_missing(
         self,
         missing: set[str],
-        texts: Sequence[tuple[Priority, dict[str, str]]],
+        texts: Sequence[tuple[Priority, dict[str, EmbeddingInput]]],
         order: EmbeddingOrder,
         found: dict[str, CachedVector],
     ) -> int:
@@ -167,7 +174,9 @@ class EmbeddingClient:
                 self._leave(jobs)
         return len(created)
 
-    def _claim(self, texts: Mapping[str, str], priority: Priority, order: EmbeddingOrder) -> list[AwaitedJob]:
+    def _claim(
+        self, texts: Mapping[str, EmbeddingInput], priority: Priority, order: EmbeddingOrder
+    ) -> list[AwaitedJob]:
         """Make jobs for texts that nobody awaits; without an await in between, so that no two requests claim one.
 
         A text that waits in a later class gets a job of its own; the worker embeds it once all the same.
@@ -188,7 +197,7 @@ class EmbeddingClient:
         return awaited is None or awaited.job.priority > priority
 
     def _make_job(
-        self, part: Mapping[str, str], priority: Priority, order: EmbeddingOrder, worker: Heartbeat
+        self, part: Mapping[str, EmbeddingInput], priority: Priority, order: EmbeddingOrder, worker: Heartbeat
     ) -> AwaitedJob:
         job_id = uuid.uuid4().hex
         texts = list(part.values())
@@ -301,7 +310,7 @@ class EmbeddingClient:
     async def publish_again(self, awaited: AwaitedJob) -> None:
         """Enqueue what is left of a job that the broker lost, under its old id and with a lease as before."""
         left = set(awaited.outstanding())
-        texts = [text for text in awaited.job.texts if text_key(text) in left]
+        texts = [text for text in awaited.job.texts if input_key(text) in left]
         awaited.published_at = time.monotonic()
         awaited.finished = False
         lease_seconds = _lease_seconds(awaited.deadline)
@@ -317,7 +326,9 @@ def _stack(vectors: Sequence[Vector], dimension: int) -> Vector:
     return np.stack(vectors) if vectors else np.empty((0, dimension), np.float32)
 
 
-def _split(texts: Sequence[tuple[str, str]], priority: Priority) -> list[Sequence[tuple[str, str]]]:
+def _split(
+    texts: Sequence[tuple[str, EmbeddingInput]], priority: Priority
+) -> list[Sequence[tuple[str, EmbeddingInput]]]:
     """At most 8 parts of at least 64 texts: enough for several workers, few enough to publish quickly.
 
     Corpus building comes in parts already.

@@ -13,7 +13,6 @@ from starlette.requests import ClientDisconnect
 
 from api.error_forms import error_form
 from api.rejection import rejection_of_error
-from api.schemas import RequestValidationFailed
 from shared.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -21,7 +20,9 @@ from shared.errors import (
     OverloadedError,
     PayloadTooLargeError,
     PremiseServerError,
+    RequestValidationFailed,
     SlowRequestError,
+    UnknownModelError,
 )
 
 RETRY_SOON_SECONDS = 5
@@ -30,6 +31,7 @@ CLIENT_LEFT = 499
 STATUS_OF_ERROR: dict[type[PremiseServerError], int] = {
     RequestValidationFailed: 422,
     InvalidRequestError: 422,
+    UnknownModelError: 404,
     SlowRequestError: 408,
     PayloadTooLargeError: 413,
     OverloadedError: 429,
@@ -38,6 +40,8 @@ STATUS_OF_ERROR: dict[type[PremiseServerError], int] = {
 }
 
 MEANING_OF_STATUS = {
+    400: "the request cannot be used; the message says why",
+    404: "there is no such model",
     408: "the body did not arrive in time",
     413: "the body is larger than the server reads",
     422: "the request cannot be used; `errors` says where",
@@ -55,9 +59,31 @@ class ErrorSchema(BaseModel):
     detail: str = Field(description="one sentence that says what to do")
 
 
-def documented_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+class OpenAIErrorContent(BaseModel):
+    """What is wrong, in OpenAI's terms."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIErrorSchema(BaseModel):
+    """Body of an error of `/v1/*`."""
+
+    error: OpenAIErrorContent
+
+
+class TEIErrorSchema(BaseModel):
+    """Body of an error of `/embed`."""
+
+    error: str
+    error_type: str
+
+
+def documented_errors(*statuses: int, model: type[BaseModel] = ErrorSchema) -> dict[int | str, dict[str, Any]]:
     """Error answers of a route, for the OpenAPI document."""
-    return {status: {"model": ErrorSchema, "description": MEANING_OF_STATUS[status]} for status in statuses}
+    return {status: {"model": model, "description": MEANING_OF_STATUS[status]} for status in statuses}
 
 
 def install_error_handlers(app: FastAPI) -> None:

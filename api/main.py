@@ -18,7 +18,7 @@ from api.errors import install_error_handlers
 from api.metrics import Metrics
 from api.request_count import count_requests
 from api.request_log import RequestLog
-from api.routes import lean, operations, premises, state_search
+from api.routes import lean, openai, operations, premises, state_search, tei
 from api.service import running_service
 from api.unread_body import UnreadBody
 from shared.errors import PremiseServerError
@@ -75,6 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(lean.router)
     app.include_router(state_search.router)
     app.include_router(premises.router)
+    app.include_router(openai.router)
+    app.include_router(tei.router)
     app.include_router(operations.router)
     count_requests(app, metrics.requests)
     return app

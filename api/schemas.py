@@ -5,7 +5,6 @@ that booleans in index lists are refused.  Faults name the field and what is wro
 """
 
 import re
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 import orjson
@@ -18,10 +17,10 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )
-from pydantic_core import PydanticCustomError, from_json
+from pydantic_core import PydanticCustomError
 
 from api.index_list import IndexList
-from shared.errors import InvalidRequestError
+from api.json_body import read_object, validated, validation_failure
 
 INDEX_FIELDS = ("imported_modules", "local_premises", "imported_all_modules")
 
@@ -29,17 +28,6 @@ _NULL_LIST = re.compile(rb"\[\s*null\s*\]")
 
 # Lists stop at their first fault: a body of millions of faults would cost a minute to describe.
 _LENIENT_INDEX_LIST = TypeAdapter(Annotated[list[str | int], FailFast()])
-
-
-class RequestValidationFailed(InvalidRequestError):  # noqa: N818 - it says what happened; "Error" is in its base
-    """The body cannot be read as the request; `errors` lists what is wrong, of a list only the first.
-
-    Each fault is `{"loc": [...], "msg": "..."}`.
-    """
-
-    def __init__(self, message: str, errors: list[dict[str, Any]]) -> None:
-        super().__init__(message)
-        self.errors = errors
 
 
 def _read_index_list(value: object) -> IndexList:
@@ -141,7 +129,7 @@ def parse_retrieve_request(body: bytes, *, max_states: int) -> RetrieveRequest:
     """
     request = _read_quickly(body) or _read_exactly(body)
     if len(request.states) > max_states:
-        raise _failure(
+        raise validation_failure(
             [(["state"], f"A request holds at most {max_states} states; send the others in further requests")]
         )
     return request
@@ -181,34 +169,4 @@ def _cut_integer_lists(body: bytes) -> tuple[bytes, dict[str, IndexList]]:
 
 
 def _read_exactly(body: bytes) -> RetrieveRequest:
-    try:
-        document = from_json(body)
-    except ValueError as error:
-        raise _failure([([], f"This is not valid JSON: {_describe_fault(body, error)}")]) from None
-    if not isinstance(document, dict):
-        raise _failure([([], "Input should be a JSON object")])
-    try:
-        return RetrieveRequest.model_validate(document)
-    except ValidationError as error:
-        raise validation_failure(error) from None
-
-
-def validation_failure(error: ValidationError) -> RequestValidationFailed:
-    """What a caller is told of a body that does not fit: where and why, never what was in it."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    return _failure([(fault["loc"], fault["msg"]) for fault in faults])
-
-
-def _describe_fault(body: bytes, error: ValueError) -> str:
-    """What is wrong with the text; orjson says it more clearly, above all of lone surrogates."""
-    try:
-        orjson.loads(body)
-    except orjson.JSONDecodeError as clearer:
-        return str(clearer)
-    return str(error)
-
-
-def _failure(faults: list[tuple[Iterable[int | str], str]]) -> RequestValidationFailed:
-    errors = [{"loc": ["body", *location], "msg": message} for location, message in faults]
-    where = ".".join(map(str, errors[0]["loc"][1:])) or "the body"
-    return RequestValidationFailed(f"The request cannot be used, because of {where}: {errors[0]['msg']}.", errors)
+    return validated(RetrieveRequest, read_object(body))

@@ -1,40 +1,28 @@
-"""The parts of one API process, wired once: Redis clients, directory of workers, embedding client, the corpus."""
+"""The parts of one API process, wired once: the models with their way to the workers, and the corpus."""
 
 import asyncio
 import logging
 import os
 import time
-import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import redis.asyncio
-
 from api.accessibility import Accessibility
-from api.admission import Admission, Limit
 from api.body_intake import BodyRoom
 from api.cancellation import cancel_and_wait, keep_running
-from api.completion_listener import CompletionListener
 from api.corpus_claim import CorpusClaim
-from api.embedding_client import EmbeddingClient
-from api.job_publisher import JobPublisher
+from api.embedding_side import EmbeddingSide, ServedModels, running_models
 from api.metrics import Metrics
 from api.premise_index import PremiseIndex
 from api.retrieval import RequestLimits, Retriever
 from api.snapshot import Snapshot, current_snapshot, open_snapshot
-from api.vector_cache import VectorCache
-from api.worker_directory import WorkerDirectory
 from shared.errors import NotReadyError, PremiseServerError
-from shared.messages import Priority
-from shared.redis_client import RedisError, async_redis, reply_channel
 from shared.settings import Settings
 
 LOOK_FOR_CORPUS_SECONDS = 0.2
-MOST_CORPUS_JOBS = 8
-MOST_STATE_JOBS = 4096
 MOST_SEARCH_THREADS = 8
 PARSING_THREADS = 2
 """More would not parse faster, and each keeps memory of its own for the largest bodies that it has read."""
@@ -48,20 +36,6 @@ log = logging.getLogger("api")
 EVERY_WORKER_IS_DRAINED = (
     "Every worker of this model is being drained: new texts wait until one takes jobs again, or another has started."
 )
-EVICTS_ANY_KEY = "allkeys"
-EVICTS_NOTHING = "noeviction"
-POLICY_TO_SET = "Set it to volatile-lru, which evicts cached vectors alone."
-
-
-@dataclass
-class EmbeddingSide:
-    """Everything between a text and its vector in this process."""
-
-    client: redis.asyncio.Redis
-    directory: WorkerDirectory
-    publisher: JobPublisher
-    embeddings: EmbeddingClient
-    listener: CompletionListener
 
 
 @dataclass
@@ -69,7 +43,7 @@ class Service:
     """One API process.  `retriever` is None until the corpus is mapped."""
 
     settings: Settings
-    side: EmbeddingSide
+    models: ServedModels
     threads: ThreadPoolExecutor
     parsers: ThreadPoolExecutor
     room: BodyRoom
@@ -78,6 +52,11 @@ class Service:
     claim: CorpusClaim | None = None
     corpus_problem: str = "The corpus is still being prepared: try again in a moment."
     started_at: float = field(default_factory=time.time)
+
+    @property
+    def side(self) -> EmbeddingSide:
+        """Everything between a text and its vector by the default model, the one of the corpus."""
+        return self.models.default.side
 
     def require_retriever(self) -> Retriever:
         """The retriever, or `NotReadyError`."""
@@ -162,79 +141,13 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def make_embedding_side(settings: Settings) -> EmbeddingSide:
-    """Wire the embedding side; nothing connects yet."""
-    client = async_redis(settings.redis_url)
-    directory = WorkerDirectory(client, settings.model_id, settings.model_revision)
-    publisher = JobPublisher(settings)
-    embeddings = EmbeddingClient(
-        directory=directory,
-        cache=VectorCache(client),
-        admission=Admission(client, admission_limits(settings)),
-        publisher=publisher,
-        reply_channel=reply_channel(uuid.uuid4().hex),
-    )
-    listener = CompletionListener(
-        client,
-        embeddings,
-        lost_after_seconds=3 * settings.heartbeat_seconds,
-        missing_seconds=directory.refresh_seconds + 2 * settings.heartbeat_seconds,
-    )
-    return EmbeddingSide(client, directory, publisher, embeddings, listener)
-
-
-def admission_limits(settings: Settings) -> dict[Priority, Limit]:
-    """Bulk may fill at most half of a worker's slots, so that a state always finds one."""
-    return {
-        Priority.STATE: Limit(settings.max_queued_state_tokens, MOST_STATE_JOBS, settings.max_queued_state_seconds),
-        Priority.BULK: Limit(
-            settings.max_queued_bulk_tokens, max(8, settings.worker_concurrency // 2), settings.max_queued_bulk_seconds
-        ),
-        Priority.CORPUS: Limit(settings.max_queued_bulk_tokens, MOST_CORPUS_JOBS),
-    }
-
-
-async def warn_of_eviction(client: redis.asyncio.Redis) -> None:
-    """Say loudly what a full Redis would do to the queue; a Redis that does not tell its policy is left alone."""
-    try:
-        policy = str((await client.config_get("maxmemory-policy")).get("maxmemory-policy", ""))
-    except RedisError:
-        return
-    if policy.startswith(EVICTS_ANY_KEY):
-        log.warning("Redis may evict the job queue: its maxmemory-policy is %s. %s", policy, POLICY_TO_SET)
-    if policy == EVICTS_NOTHING:
-        log.warning(
-            "Redis will refuse jobs once its memory is full: its maxmemory-policy is %s. %s", policy, POLICY_TO_SET
-        )
-
-
-@asynccontextmanager
-async def running_embedding_side(settings: Settings) -> AsyncIterator[EmbeddingSide]:
-    """The embedding side with its background tasks; all are ended on exit."""
-    side = make_embedding_side(settings)
-    await side.directory.refresh()
-    await warn_of_eviction(side.client)
-    tasks = [
-        keep_running(side.directory.watch, "watching workers"),
-        keep_running(side.listener.listen, "hearing completions"),
-        keep_running(side.listener.sweep, "the sweep"),
-    ]
-    try:
-        yield side
-    finally:
-        await cancel_and_wait(tasks)
-        await side.embeddings.close()
-        side.publisher.close()
-        await side.client.aclose()
-
-
 @asynccontextmanager
 async def running_service(settings: Settings, room: BodyRoom, metrics: Metrics) -> AsyncIterator[Service]:
     """The whole API process's parts; the corpus loads in the background."""
     threads = ThreadPoolExecutor(WAITING_SEARCHES + available_cores(), thread_name_prefix="search")
     parsers = ThreadPoolExecutor(PARSING_THREADS, thread_name_prefix="parse")
-    async with running_embedding_side(settings) as side:
-        service = Service(settings, side, threads, parsers, room, metrics)
+    async with running_models(settings, settings.catalogue()) as models:
+        service = Service(settings, models, threads, parsers, room, metrics)
         metrics.process.follow(service)
         tasks = [
             asyncio.create_task(service.load_corpus(), name="load corpus"),

@@ -68,6 +68,16 @@ class ModelStatus(Answer):
     """All workers together that take its jobs."""
 
 
+class ServedModelStatus(ModelStatus):
+    """One of the models that requests may name."""
+
+    name: str
+    """What requests call it."""
+    pooling: str
+    """What replaces its own pooling; empty: nothing."""
+    live_workers: int
+
+
 class WorkerStatus(Answer):
     """A live worker, by its latest heartbeat.  Times are epoch seconds."""
 
@@ -143,6 +153,8 @@ class DeploymentStatus(Answer):
     corpus: CorpusStatus | None
     """Null until it is mapped."""
     model: ModelStatus
+    models: list[ServedModelStatus]
+    """All of the catalogue, the corpus's first."""
     workers: list[WorkerStatus]
     """All that live, of every model, oldest first."""
     redis: RedisStatus

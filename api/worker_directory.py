@@ -23,11 +23,12 @@ class WorkerDirectory:
     client: redis.asyncio.Redis
     model: str
     model_revision: str = ""
+    pooling: str = ""
     refresh_seconds: float = 1.0
     pinned_namespace: str | None = None
     workers: Sequence[Heartbeat] = field(default_factory=list)
     redis_away: bool = False
-    _codec: VectorCodec | None = None
+    _known: Heartbeat | None = None
 
     async def watch(self) -> None:
         """Keep `workers` fresh until cancelled."""
@@ -52,18 +53,29 @@ class WorkerDirectory:
 
     def serving(self) -> list[Heartbeat]:
         """Live workers of our model in the pinned namespace."""
-        wanted = (self.model, self.model_revision)
-        ours = [worker for worker in self.workers if (worker.model, worker.model_revision) == wanted]
+        wanted = (self.model, self.model_revision, self.pooling)
+        ours = [worker for worker in self.workers if _loaded_as(worker) == wanted]
         if self.pinned_namespace is None and ours:
             self.pinned_namespace = ours[0].namespace
         return [worker for worker in ours if worker.namespace == self.pinned_namespace]
 
+    def known_model(self) -> Heartbeat:
+        """What workers of the pinned namespace say of their model; once known it stays known while none lives.
+
+        Raises `NotReadyError` where none has been seen yet.
+        """
+        return self.last_known() or self.require_worker()
+
+    def last_known(self) -> Heartbeat | None:
+        """The same, or None where no worker has been seen yet."""
+        if serving := self.serving():
+            self._known = serving[0]
+        return self._known
+
     def codec(self) -> VectorCodec:
-        """How vectors of the pinned namespace are cached; once known it stays known while no worker lives."""
-        if self._codec is None:
-            worker = self.require_worker()
-            self._codec = VectorCodec(worker.namespace, worker.dimension, worker.cache_dtype)
-        return self._codec
+        """How vectors of the pinned namespace are cached; known as long as `known_model`."""
+        model = self.known_model()
+        return VectorCodec(model.namespace, model.dimension, model.cache_dtype)
 
     def require_worker(self) -> Heartbeat:
         """A live worker of our namespace, or `NotReadyError` that says what is missing."""
@@ -94,3 +106,7 @@ class WorkerDirectory:
     def holds(self, job_id: str) -> bool:
         """Whether a live worker says that it works on the job."""
         return any(job_id in worker.held_jobs for worker in self.workers)
+
+
+def _loaded_as(worker: Heartbeat) -> tuple[str, str, str]:
+    return (worker.model, worker.model_revision, worker.pooling)

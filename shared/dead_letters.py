@@ -14,7 +14,7 @@ import orjson
 import redis
 from redis.client import Pipeline
 
-from shared.embedding_cache import text_key
+from shared.embedding_cache import input_key
 from shared.messages import EmbedJob, FailedText
 
 LETTERS_KEY = "premises:dead-letters"
@@ -69,7 +69,7 @@ class DeadLetter:
     def of(cls, job: EmbedJob, failed: list[FailedText]) -> Self:
         """The letter for the failed texts of a job, as of now."""
         keys = {text.key for text in failed}
-        return cls(replace(job, texts=[text for text in job.texts if text_key(text) in keys]), failed, time.time())
+        return cls(replace(job, texts=[text for text in job.texts if input_key(text) in keys]), failed, time.time())
 
     @property
     def letter_id(self) -> str:

@@ -1,7 +1,8 @@
 """The content-addressed vector cache in Redis, shared by all replicas and workers.
 
-Key: `emb:{namespace}:{first 128 bits of sha256 of the text}`.  Value: a 6-byte header (format version, dtype code,
-token count) and the vector.  A value of another length, version or dtype is a miss, never an error.
+Key: `emb:{namespace}:{first 128 bits of sha256 of the text}`; token ids have a domain of their own.  Value: a 6-byte
+header (format version, dtype code, token count) and the vector.  A value of another length, version or dtype is a miss,
+never an error.
 """
 
 import hashlib
@@ -14,8 +15,11 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 
+EmbeddingInput = str | Sequence[int]
+"""What is embedded: a text, or token ids of the model's own, as they stand (special ones too)."""
+
 HEADER = struct.Struct("<BBI")
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DTYPES: dict[str, tuple[int, np.dtype[np.float32] | np.dtype[np.float16]]] = {
     "float32": (1, np.dtype("<f4")),
     "float16": (2, np.dtype("<f2")),
@@ -24,15 +28,26 @@ DTYPES: dict[str, tuple[int, np.dtype[np.float32] | np.dtype[np.float16]]] = {
 
 @dataclass(frozen=True, slots=True)
 class CachedVector:
-    """A vector (float32, shape (dimension,), unit length) and the tokens that its text cost."""
+    """A vector (float32, shape (dimension,), unit length if the model normalises) and the length of its text."""
 
     vector: Vector
     tokens: int
+    """Of the whole text, special ones included; where they are more than the model's limit, it was truncated."""
 
 
 def text_key(text: str) -> str:
     """Content hash of a text: 32 hexadecimal digits, in a domain of its own beside token ids."""
     return hashlib.sha256(b"text\0" + text.encode()).hexdigest()[:32]
+
+
+def token_ids_key(token_ids: Sequence[int]) -> str:
+    """Content hash of token ids (each fits in 32 bits): as long as a text's, and never equal to one."""
+    return hashlib.sha256(b"ids\0" + np.asarray(token_ids, "<i4").tobytes()).hexdigest()[:32]
+
+
+def input_key(given: EmbeddingInput) -> str:
+    """Content hash of a text or of token ids."""
+    return text_key(given) if isinstance(given, str) else token_ids_key(given)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 They know no HTTP: `api/errors.py` holds the one table that turns them into statuses.  Every text says what to do.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 FullPlace = Literal["queue_tokens", "queue_jobs", "bodies"]
 """What has no room left: the queue, by its estimated tokens or by its jobs, or the memory for bodies."""
@@ -47,7 +48,36 @@ class DeadlineExceededError(PremiseServerError):
 
 
 class InvalidRequestError(PremiseServerError):
-    """The request's content cannot be used; the caller can mend it."""
+    """The request's content cannot be used; the caller can mend it.
+
+    `param` is the field at fault and `code` a word for the fault, where there is one.
+    """
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class RequestValidationFailed(InvalidRequestError):  # noqa: N818 - it says what happened; "Error" is in its base
+    """The body cannot be read as the request; `errors` lists what is wrong, of a list only the first.
+
+    Each fault is `{"loc": [...], "msg": "..."}`.
+    """
+
+    def __init__(self, message: str, errors: list[dict[str, Any]]) -> None:
+        super().__init__(message, param=next((str(part) for part in errors[0]["loc"][1:]), None))
+        self.errors = errors
+
+
+class UnknownModelError(PremiseServerError):
+    """The request names a model that this deployment does not serve."""
+
+    param = "model"
+    code = "model_not_found"
+
+    def __init__(self, name: str, served: Sequence[str]) -> None:
+        super().__init__(f"The model {name!r} is not served here: use one of {', '.join(served)}.")
 
 
 class PayloadTooLargeError(PremiseServerError):

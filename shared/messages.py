@@ -7,12 +7,17 @@ from typing import Any, Self
 
 import orjson
 
+from shared.embedding_cache import EmbeddingInput
 from shared.worker_counts import WorkerCounts
 
 EMBED_TASK = "premises.embed"
 
 WORKER_LOST = "worker_lost"
 """Kind of failure of a text whose batches ended workers; such a text stays refused until its dead letter is handled."""
+
+
+FOREIGN_IDS = "foreign_ids"
+"""Kind of failure of token ids that are none of this model's: the caller's to mend, so it leaves no dead letter."""
 
 
 class Priority(IntEnum):
@@ -29,12 +34,15 @@ CLASS_NAMES = {Priority.STATE: "states", Priority.BULK: "premises", Priority.COR
 
 @dataclass(frozen=True, slots=True)
 class EmbedJob:
-    """One Celery task: embed `texts` in `namespace`, cache the vectors, say so on `reply_channel`."""
+    """One Celery task: embed `texts` in `namespace`, cache the vectors, say so on `reply_channel`.
+
+    A text may also be given as token ids.
+    """
 
     job_id: str
     namespace: str
     priority: Priority
-    texts: list[str]
+    texts: list[EmbeddingInput]
     reply_channel: str
     deadline: float
     """Epoch seconds after which nobody waits any more."""
@@ -121,6 +129,10 @@ class Heartbeat:
     peak_memory_bytes: int = 0
     """Most memory that the process has had, without a GPU's."""
     model_revision: str = ""
+    pooling: str = ""
+    """What the operator set in place of the model's own pooling; empty: nothing."""
+    normalized: bool = True
+    """Whether the model's vectors are of unit length."""
     kernel: str = ""
     """How the model is computed, as measured fastest at the start or as the operator wants it."""
     threads: int = 0

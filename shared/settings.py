@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import SettingsError
+from shared.model_catalogue import CatalogueModel, ModelList, PoolingChoice, complete_catalogue
 
 RETIRED_VARIABLES = (
     "EMBED_SERVICE_MAX_CONCURRENT_INPUTS",
@@ -60,6 +61,15 @@ class Settings(BaseSettings):
     embeddings: str = Field("", description="path of a .npy with the corpus embeddings; empty: hub, else computed")
     model_id: str = Field("demo", description="hub model, local folder, or `demo` (all-MiniLM-L6-v2 as packaged)")
     model_revision: str = Field("", description="revision of MODEL_ID on the hub; names the hub's embeddings file too")
+    pooling: PoolingChoice = Field(
+        "", description="mean, cls (bos), max or last (eos) in place of the model's own pooling; empty: its own"
+    )
+    models: Annotated[ModelList, NoDecode] = Field(
+        (), description="further models of /v1/embeddings: a JSON array, or a file with one; see docs/models.md"
+    )
+    truncate_inputs: bool = Field(
+        default=False, description="cut inputs of /v1/embeddings and /embed that are too long for the model, not 400"
+    )
     corpus_on_broken_line: Literal["stop", "skip-rest"] = Field(
         "stop", description="stop: a broken line ends the start; skip-rest: drop the rest of that file"
     )
@@ -143,6 +153,17 @@ class Settings(BaseSettings):
     log_format: Literal["readable", "json"] = Field("readable", description="readable for people, json for collectors")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
 
+    def catalogue(self) -> tuple[CatalogueModel, ...]:
+        """The models that are served, the default one first."""
+        default = CatalogueModel(model_id=self.model_id, model_revision=self.model_revision, pooling=self.pooling)
+        return complete_catalogue(default, self.models)
+
+    def of_model(self, model: CatalogueModel) -> "Settings":
+        """The settings of a worker of one of the models."""
+        return self.model_copy(
+            update={"model_id": model.model_id, "model_revision": model.model_revision, "pooling": model.pooling}
+        )
+
 
 def load_settings() -> Settings:
     """Read the environment; an unusable value raises `SettingsError` naming the variable."""
@@ -151,6 +172,7 @@ def load_settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         raise SettingsError(_describe(error)) from None
+    _refuse_double_names(settings)
     _warn_of_retired_variables()
     return settings
 
@@ -164,7 +186,21 @@ def _refuse_empty_keys() -> None:
 
 def _describe(error: ValidationError) -> str:
     faults = error.errors(include_url=False, include_input=True)
-    return " ".join(f"{str(f['loc'][0]).upper()}={f['input']!r} cannot be used: {f['msg']}." for f in faults)
+    return " ".join(f"{_variable(f['loc'])}={f['input']!r} cannot be used: {f['msg']}." for f in faults)
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    """The variable at fault, and the place in it where it holds several things: `MODELS[0].name`."""
+    inside = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location[1:])
+    return f"{str(location[0]).upper()}{inside}"
+
+
+def _refuse_double_names(settings: Settings) -> None:
+    names = [model.public_name for model in settings.catalogue()]
+    if double := {name for name in names if names.count(name) > 1}:
+        raise SettingsError(
+            f"MODELS cannot be used: it gives the default model's name {min(double)!r} to another one: set its `name`."
+        )
 
 
 def _warn_of_retired_variables() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shared.dead_letters import DeadLetter
 from shared.embedding_cache import CachedVector, Vector
-from shared.messages import WORKER_LOST, EmbedJob, JobDone
+from shared.messages import FOREIGN_IDS, WORKER_LOST, EmbedJob, JobDone
 from worker.gpu_memory import GpuMemory
 
 DIMENSION = 8
@@ -39,6 +39,8 @@ class FakeEncoder:
     namespace: str = "fake"
     dimension: int = DIMENSION
     max_tokens: int = 512
+    vocabulary_size: int = 256
+    normalized: bool = True
     memory_tokens: int = 1_000_000
     device: str = "cpu"
     dtype: str = "float32"
@@ -57,6 +59,9 @@ class FakeEncoder:
         if any("untokenizable" in text for text in texts):
             raise ValueError("no tokens for this text")
         return [np.frombuffer(text.encode(), np.uint8)[: self.max_tokens].astype(np.int32) for text in texts]
+
+    def tokenize_and_count(self, texts: Sequence[str]) -> tuple[list[NDArray[np.int32]], list[int]]:
+        return self.tokenize(texts), [len(text.encode()) for text in texts]
 
     def launch(self, batch: Sequence[NDArray[np.int32]]) -> "FakeLaunched":
         self.entered.release()
@@ -121,8 +126,8 @@ class FakeVectorStore:
 
     def finish(self, job: EmbedJob, entries: Mapping[str, CachedVector], ttl_seconds: int, done: JobDone) -> None:
         self.store(entries, ttl_seconds)
-        if done.failed:
-            self.letters.append(DeadLetter.of(job, done.failed))
+        if failed := [text for text in done.failed if text.kind != FOREIGN_IDS]:
+            self.letters.append(DeadLetter.of(job, failed))
             self._forget_attempts([text.key for text in done.failed if text.kind != WORKER_LOST])
         self.leases.discard(job.lease)
         self.told.append((job.reply_channel, done))

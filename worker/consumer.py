@@ -23,8 +23,9 @@ from worker.broker_turns import BrokerTurns
 from worker.celery_node import CeleryNode
 from worker.gpu_memory import GpuMemory
 from worker.heartbeat import HeartbeatThread
-from worker.job_runner import JobRunner, Tokenizer
+from worker.job_runner import JobRunner
 from worker.throughput import Throughput
+from worker.tokenized_texts import Tokenizer
 from worker.vector_store import RedisVectorStore
 
 log = logging.getLogger("worker")
@@ -44,8 +45,8 @@ class LoadedEncoder(BatchEncoder, Tokenizer, Protocol):
         ...
 
     @property
-    def max_tokens(self) -> int:
-        """Longest text in tokens."""
+    def normalized(self) -> bool:
+        """Whether vectors are of unit length."""
         ...
 
     @property
@@ -179,6 +180,8 @@ def heartbeat_source(
         failed_texts=runner.failed_texts,
         waiting_texts=sum(runner.queue.depth().values()),
         peak_memory_bytes=peak_memory_bytes(),
+        pooling=settings.pooling,
+        normalized=encoder.normalized,
         kernel=encoder.kernel,
         threads=encoder.threads,
         node_name=node.name,

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,12 +15,13 @@ from torch import Tensor
 
 from shared.embedding_cache import Vector
 from shared.errors import ModelError
+from shared.model_catalogue import Pooling
 from worker.gpu_memory import GpuMemory
 from worker.kernel_candidates import kernel_candidates
 from worker.kernel_choice import AUTO, KernelChoice, KernelTrial, probe_texts, thread_counts, use_threads
 from worker.model_folder import ModelFolder, fingerprint, read_model_folder
 from worker.packed_batch import TokenIds
-from worker.tokenizer import load_tokenizer, longest_text_tokens, refuse_unknown_ids
+from worker.tokenizer import full_length, load_tokenizer, longest_text_tokens, refuse_unknown_ids
 from worker.transformer import load_transformer
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -70,16 +72,24 @@ class Encoder:
 
     @classmethod
     def load(
-        cls, path: Path, *, dtype: str, device: str, cache_dtype: str, threads: int = 0, kernel: str = AUTO
+        cls,
+        path: Path,
+        *,
+        dtype: str,
+        device: str,
+        cache_dtype: str,
+        threads: int = 0,
+        kernel: str = AUTO,
+        pooling: Pooling | Literal[""] = "",
     ) -> "Encoder":
-        """Load a folder and choose how to compute it.
+        """Load a folder and choose how to compute it; `pooling` replaces the folder's own.
 
         Raises `ModelError` with a sentence where it cannot be loaded or computed as it asks to be.
         """
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
-        folder = read_model_folder(path)
+        folder = read_model_folder(path, pooling=pooling)
         place = choose_device(device)
         tokenizer, pad_token_id, tokenizer_limit = load_tokenizer(folder)
         model = load_transformer(folder, DTYPES[dtype], place)
@@ -101,6 +111,11 @@ class Encoder:
         )
 
     @property
+    def special_tokens(self) -> int:
+        """Tokens that the tokenizer puts around each text."""
+        return self.tokenizer.num_special_tokens_to_add(is_pair=False)
+
+    @property
     def kernel(self) -> str:
         """Name of the way in which the model is computed."""
         return self.choice.timing.kernel
@@ -120,9 +135,20 @@ class Encoder:
         """Batches to launch before an earlier one is fetched: on a GPU the host packs the next while this one runs."""
         return 1 if self.device.startswith("cuda") else 0
 
+    @property
+    def normalized(self) -> bool:
+        """Whether vectors are of unit length."""
+        return self.folder.normalize
+
     def tokenize(self, texts: Sequence[str]) -> list[TokenIds]:
         """Token ids of each text, truncated to `max_tokens`; releases the interpreter's lock."""
-        return [np.array(encoding.ids, np.int32) for encoding in self.tokenizer.encode_batch(list(texts))]
+        return self.tokenize_and_count(texts)[0]
+
+    def tokenize_and_count(self, texts: Sequence[str]) -> tuple[list[TokenIds], list[int]]:
+        """The same, and how many tokens each text has without truncation."""
+        encodings = self.tokenizer.encode_batch(list(texts))
+        token_ids = [np.array(encoding.ids, np.int32) for encoding in encodings]
+        return token_ids, [full_length(encoding, self.special_tokens) for encoding in encodings]
 
     def cost_tokens(self, count: int, longest: int, total: int) -> int:
         """What a batch of `count` texts, the longest of `longest` tokens, `total` tokens in all, costs in tokens."""

@@ -3,15 +3,15 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
-from shared.embedding_cache import CachedVector, text_key
-from shared.messages import WORKER_LOST, EmbedJob, FailedText, JobDone, Priority
+from shared.embedding_cache import CachedVector, EmbeddingInput, input_key
+from shared.messages import FOREIGN_IDS, WORKER_LOST, EmbedJob, FailedText, JobDone, Priority
 from shared.redis_client import RedisError
 from worker.batch_journal import MOST_ATTEMPTS
-from worker.batching_queue import BatchingQueue, Ticket, TokenIds
+from worker.batching_queue import BatchingQueue, Ticket
+from worker.tokenized_texts import TokenizedTexts, Tokenizer, tokenize_inputs
 from worker.vector_store import VectorStore
 
 WANTED_CHECK_SECONDS = 1.0
@@ -28,14 +28,6 @@ SUSPECT_PAUSE_SECONDS = 0.5
 """A text that ended a worker is put off while another worker has it in its model: both could end."""
 
 log = logging.getLogger(__name__)
-
-
-class Tokenizer(Protocol):
-    """The encoder's first half."""
-
-    def tokenize(self, texts: Sequence[str]) -> list[TokenIds]:
-        """Token ids of each text, truncated to the model's limit."""
-        ...
 
 
 class JobReturned(Exception):  # noqa: N818 - not a failure: the job goes back to the broker
@@ -74,8 +66,8 @@ class JobRunner:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        [token_ids] = self.tokenizer.tokenize([TYPICAL_TEXT])
-        self.tokens_per_byte = len(token_ids) / len(TYPICAL_TEXT.encode())
+        _, [tokens] = self.tokenizer.tokenize_and_count([TYPICAL_TEXT])
+        self.tokens_per_byte = tokens / len(TYPICAL_TEXT.encode())
 
     def held_jobs(self) -> list[str]:
         """Ids of the jobs that this worker is working on."""
@@ -99,7 +91,7 @@ class JobRunner:
             raise
         except Exception:
             log.exception("job %s cannot be done", job.job_id)
-            failed = [FailedText(text_key(text), "job_error", "the worker failed on its job") for text in job.texts]
+            failed = [FailedText(input_key(text), "job_error", "the worker failed on its job") for text in job.texts]
             self._finish(job, {}, self.cache_ttl_seconds, failed)
         finally:
             with self._lock:
@@ -116,7 +108,7 @@ class JobRunner:
     def _run_claimed(self, job: EmbedJob) -> None:
         if not self._is_wanted(job):
             return
-        texts = {text_key(text): text for text in job.texts}
+        texts = {input_key(text): text for text in job.texts}
         cached = self.store.fetch(list(texts))
         missing = {key: text for key, text in texts.items() if key not in cached}
         attempts = self.store.attempts(list(missing))
@@ -124,17 +116,24 @@ class JobRunner:
         put_off = self.store.in_other_models(attempts.keys() - {failure.key for failure in lost})
         for key in put_off.union(failure.key for failure in lost):
             del missing[key]
-        token_ids, failed = self._tokenize(missing)
-        ticket = self.queue.submit(token_ids, job.priority, alone=attempts.keys())
+        tokenized = tokenize_inputs(missing, self.tokenizer)
+        self._note_density(missing, tokenized)
+        ticket = self.queue.submit(tokenized.token_ids, job.priority, alone=attempts.keys())
         log.log(
             logging.DEBUG if job.priority is Priority.CORPUS else logging.INFO,
             "job %s request %s: %d texts, %d cached, %d to embed",
-            job.job_id, job.request_id or "-", len(texts), len(cached), len(token_ids),
+            job.job_id, job.request_id or "-", len(texts), len(cached), len(tokenized.token_ids),
         )  # fmt: skip
-        self._await(job, ticket, texts, lost + failed, put_off)
+        tokenized.failed.extend(lost)
+        self._await(job, ticket, texts, tokenized, put_off)
 
     def _await(
-        self, job: EmbedJob, ticket: Ticket, texts: Mapping[str, str], failed: list[FailedText], put_off: set[str]
+        self,
+        job: EmbedJob,
+        ticket: Ticket,
+        texts: Mapping[str, EmbeddingInput],
+        tokenized: TokenizedTexts,
+        put_off: set[str],
     ) -> None:
         """Write what finishes, until all has, the worker closes, or nobody waits.
 
@@ -145,12 +144,13 @@ class JobRunner:
         check_at = self.monotonic() + WANTED_CHECK_SECONDS
         ttl = job.cache_ttl_seconds or self.cache_ttl_seconds
         handed_back = set(put_off)
+        failed = tokenized.failed
         given_up = False
         while True:
             left_seconds = hand_back_at - self.wall_clock()
             results = ticket.take_finished(min(WANTED_CHECK_SECONDS, left_seconds if left_seconds > 0 else margin / 2))
             failed += [result for result in results.values() if isinstance(result, FailedText)]
-            vectors = {key: result for key, result in results.items() if isinstance(result, CachedVector)}
+            vectors = tokenized.with_full_lengths(results)
             if ticket.complete and not handed_back:
                 self._finish(job, vectors, ttl, failed)
                 return
@@ -173,36 +173,19 @@ class JobRunner:
                     self.queue.withdraw(ticket)  # what is in a batch already still ends in the cache
 
     def _finish(self, job: EmbedJob, vectors: Mapping[str, CachedVector], ttl: int, failed: list[FailedText]) -> None:
-        if failed:
-            self.failed_texts += len(failed)
-            kinds = ", ".join(sorted({text.kind for text in failed}))
-            log.error("job %s: %d texts failed (%s): dead letter", job.job_id, len(failed), kinds)
+        if unembeddable := [text for text in failed if text.kind != FOREIGN_IDS]:
+            self.failed_texts += len(unembeddable)
+            kinds = ", ".join(sorted({text.kind for text in unembeddable}))
+            log.error("job %s: %d texts failed (%s): dead letter", job.job_id, len(unembeddable), kinds)
         self.store.finish(job, vectors, ttl, JobDone(job.job_id, failed))
 
-    def _tokenize(self, missing: Mapping[str, str]) -> tuple[dict[str, TokenIds], list[FailedText]]:
-        try:
-            token_ids = dict(zip(missing, self.tokenizer.tokenize(list(missing.values())), strict=True))
-        except Exception:  # noqa: BLE001 - one text at fault must not fail its neighbours
-            return self._tokenize_one_by_one(missing)
-        self._note_density(missing, token_ids)
-        return token_ids, []
-
-    def _note_density(self, texts: Mapping[str, str], token_ids: Mapping[str, TokenIds]) -> None:
-        size_bytes = sum(len(text.encode()) for text in texts.values())
-        if size_bytes:
-            density = sum(map(len, token_ids.values())) / size_bytes
+    def _note_density(self, inputs: Mapping[str, EmbeddingInput], tokenized: TokenizedTexts) -> None:
+        """Tokens that the model gets for a byte of text: of truncated texts those that are left."""
+        sizes = {key: len(text.encode()) for key, text in inputs.items() if isinstance(text, str)}
+        counted = [key for key in sizes if key in tokenized.token_ids]
+        if size_bytes := sum(sizes[key] for key in counted):
+            density = sum(len(tokenized.token_ids[key]) for key in counted) / size_bytes
             self.tokens_per_byte += WEIGHT_OF_THE_NEWEST * (density - self.tokens_per_byte)
-
-    def _tokenize_one_by_one(self, missing: Mapping[str, str]) -> tuple[dict[str, TokenIds], list[FailedText]]:
-        token_ids: dict[str, TokenIds] = {}
-        failed: list[FailedText] = []
-        for key, text in missing.items():
-            try:
-                [token_ids[key]] = self.tokenizer.tokenize([text])
-            except Exception as error:  # noqa: BLE001 - see above
-                message = f"the tokenizer failed on this text ({type(error).__name__})"
-                failed.append(FailedText(key, "tokenizer_error", message))
-        return token_ids, failed
 
     def _is_wanted(self, job: EmbedJob) -> bool:
         if self.store.is_wanted(job) if job.lease else self.wall_clock() <= job.deadline:

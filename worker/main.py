@@ -31,6 +31,7 @@ def main() -> NoReturn:
             cache_dtype=settings.cache_dtype,
             threads=settings.worker_threads,
             kernel=settings.worker_kernel,
+            pooling=settings.pooling,
         )
     except PremiseServerError as error:
         print(f"The worker cannot start: {error}", file=sys.stderr)  # noqa: T201 - before or without a log

@@ -11,10 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
 
 from shared.errors import ModelError
+from shared.model_catalogue import POOLINGS, Pooling
 
-Pooling = Literal["mean", "cls", "max", "lasttoken", "mean_sqrt_len_tokens"]
-
-POOLINGS: tuple[Pooling, ...] = ("mean", "cls", "max", "lasttoken", "mean_sqrt_len_tokens")
 ARCHITECTURES = ("bert", "distilbert", "mpnet", "roberta", "xlm-roberta")
 POSITIONS_BEGIN_AFTER_PADDING = ("mpnet", "roberta", "xlm-roberta")
 FINGERPRINTED_SUFFIXES = (".bin", ".json", ".model", ".safetensors", ".txt")
@@ -42,8 +40,8 @@ class ModelFolder:
     lowercase: bool
 
 
-def read_model_folder(path: Path) -> ModelFolder:
-    """Check and describe a folder without loading its weights."""
+def read_model_folder(path: Path, *, pooling: Pooling | Literal[""] = "") -> ModelFolder:
+    """Check and describe a folder without loading its weights; `pooling` replaces what the folder says of it."""
     if not path.is_dir():
         raise ModelError(f"The model folder {path} does not exist.")
     modules = _modules(path)
@@ -56,7 +54,7 @@ def read_model_folder(path: Path) -> ModelFolder:
         path=path,
         transformer_path=transformer,
         architecture=_architecture(config, transformer),
-        pooling=_pooling(path / modules["Pooling"]) if "Pooling" in modules else "mean",
+        pooling=pooling or (_pooling(path / modules["Pooling"]) if "Pooling" in modules else "mean"),
         normalize="Normalize" in modules,
         max_tokens=_max_tokens(sentence_config, transformer),
         max_positions=_max_positions(config),

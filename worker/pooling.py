@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from worker.model_folder import Pooling
+from shared.model_catalogue import Pooling
 from worker.packed_batch import PackedBatch
 
 SMALLEST_COUNT = 1e-9

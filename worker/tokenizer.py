@@ -1,7 +1,7 @@
 """Loads a folder's tokenizer as the fast tokenizer itself, so that padding and truncation are ours."""
 
 import transformers
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Encoding, Tokenizer, normalizers
 
 from shared.errors import ModelError
 from worker.model_folder import ModelFolder
@@ -45,6 +45,11 @@ def longest_text_tokens(folder: ModelFolder, tokenizer: Tokenizer, tokenizer_lim
             "set max_seq_length in its sentence_bert_config.json to the model's length."
         )
     return max_tokens
+
+
+def full_length(encoding: Encoding, special_tokens: int) -> int:
+    """Tokens of a text before truncation; each part that was cut off carries special tokens of its own."""
+    return len(encoding.ids) + sum(len(part.ids) - special_tokens for part in encoding.overflowing)
 
 
 def refuse_unknown_ids(folder: ModelFolder, tokenizer: Tokenizer, vocabulary_size: int) -> None:

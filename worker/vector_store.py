@@ -10,7 +10,7 @@ from redis.client import Pipeline
 
 from shared.dead_letters import DeadLetter, put_letter
 from shared.embedding_cache import CachedVector, VectorCodec
-from shared.messages import WORKER_LOST, EmbedJob, JobDone
+from shared.messages import FOREIGN_IDS, WORKER_LOST, EmbedJob, JobDone
 from shared.redis_client import WORKERS_KEY, attempts_key, batches_key, leases_key
 
 MOST_COUNTED_TEXTS = 100_000
@@ -49,7 +49,7 @@ class VectorStore(Protocol):
     def finish(self, job: EmbedJob, entries: Mapping[str, CachedVector], ttl_seconds: int, done: JobDone) -> None:
         """Write the last entries of a job, release its lease, then tell its replica: in this order.
 
-        Texts that failed go to the dead letters.
+        Texts that failed go to the dead letters, unless the caller is to blame.
         """
         ...
 
@@ -93,8 +93,8 @@ class RedisVectorStore:
         """SETs, the dead letter, ZREM and PUBLISH in one pipeline."""
         pipeline = self.client.pipeline(transaction=False)
         self._queue_writes(pipeline, entries, ttl_seconds)
-        if done.failed:
-            put_letter(pipeline, DeadLetter.of(job, done.failed))
+        if failed := [text for text in done.failed if text.kind != FOREIGN_IDS]:
+            put_letter(pipeline, DeadLetter.of(job, failed))
             self._forget_attempts(pipeline, [text.key for text in done.failed if text.kind != WORKER_LOST])
         if job.lease:
             pipeline.zrem(leases_key(job.namespace, job.priority), job.lease)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from api.corpus_embedding import PartialEmbeddings, embed_corpus, final_path, unusable_rows
+from api.embedding_side import EmbeddingSide, running_embedding_side
 from api.given_embeddings import check_embeddings
 from api.preparation_record import PreparationRecord, file_stamps, source_digest
-from api.service import EmbeddingSide, running_embedding_side
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
 from shared.artifacts import find_corpus, find_embeddings, open_corpus_folder
 from shared.corpus import Corpus, read_corpus

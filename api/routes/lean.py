@@ -1,18 +1,16 @@
 """The four endpoints of Lean clients (curl from premise-selection, lean-lsp-mcp)."""
 
-import asyncio
-from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from api.body_intake import LARGE_BODY_BYTES
 from api.conditional_response import CONDITIONAL_PARAMETERS, CONDITIONAL_RESPONSES, conditional_response
 from api.dependencies import CurrentRetriever, CurrentService, RequestId, Stages
 from api.disconnect import unless_disconnected
 from api.errors import documented_errors, json_response
-from api.schemas import RankedPremiseSchema, RetrieveRequest, parse_retrieve_request, retrieve_request_schema
+from api.json_body import parsed
+from api.schemas import RankedPremiseSchema, parse_retrieve_request, retrieve_request_schema
 
 router = APIRouter(tags=["Lean"])
 
@@ -48,20 +46,13 @@ async def retrieve(
     body = await request.body()
     with service.room.place_for(body) as place:
         with stages.timing("parse"):
-            query = await _read(body, retriever.limits.max_states, service.parsers)
+            parse = partial(parse_retrieve_request, max_states=retriever.limits.max_states)
+            query = await parsed(body, parse, service.parsers)
         work = retriever.retrieve(query, request_id=request_id, stages=stages, on_admitted=place.leave)
         rankings = await unless_disconnected(request, work)
     answers = [[premise.as_json() for premise in ranking] for ranking in rankings]
     headers = {PARTIAL_HEADER: "{}/{}".format(*stages.partial)} if stages.partial else None
     return json_response(answers if query.many_states else answers[0], headers=headers)
-
-
-async def _read(body: bytes, max_states: int, parsers: Executor) -> RetrieveRequest:
-    """Parse in a thread what would hold up the other requests for longer than the thread costs."""
-    parse = partial(parse_retrieve_request, body, max_states=max_states)
-    if len(body) < LARGE_BODY_BYTES:
-        return parse()
-    return await asyncio.get_running_loop().run_in_executor(parsers, parse)
 
 
 @router.get("/max-new-premises", response_model=int)

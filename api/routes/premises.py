@@ -1,13 +1,12 @@
 """What the page shows of premises beside their names."""
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from api.body_intake import LARGE_BODY_BYTES
 from api.dependencies import CurrentRetriever, Stages
 from api.errors import documented_errors, json_response
+from api.json_body import LARGE_BODY_BYTES, read_object, validated
 from api.premise_details import PremiseDetails, find_details
-from api.schemas import validation_failure
 from shared.errors import InvalidRequestError, PayloadTooLargeError
 
 router = APIRouter(tags=["premises"])
@@ -52,10 +51,7 @@ async def premise_details(request: Request, retriever: CurrentRetriever, stages:
 def _read_names(body: bytes, max_names: int) -> list[str]:
     if len(body) > LARGE_BODY_BYTES:
         raise PayloadTooLargeError(f"The body is larger than {LARGE_BODY_BYTES} bytes: ask for fewer names at a time.")
-    try:
-        names = DetailsRequest.model_validate_json(body).names
-    except ValidationError as error:
-        raise validation_failure(error) from None
+    names = validated(DetailsRequest, read_object(body)).names
     if len(names) > max_names:
         raise InvalidRequestError(f"A request asks for at most {max_names} names; ask for the others in further ones.")
     return names

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shared.embedding_cache import CachedVector, Vector, VectorCodec, text_key
 from tests.acceptance.fuzz_models import fuzzed
 
-VERSION = 1
+VERSION = 2
 FORMATS = {"float32": (1, "<f"), "float16": (2, "<e")}
 """Code and element of each dtype, as `struct` spells it."""
 

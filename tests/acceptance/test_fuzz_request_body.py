@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from api.index_list import IndexList
-from api.schemas import INDEX_FIELDS, RequestValidationFailed, parse_retrieve_request
+from api.schemas import INDEX_FIELDS, parse_retrieve_request
+from shared.errors import RequestValidationFailed
 from tests.acceptance.fuzz_models import fuzzed, read_json
 
 MAX_STATES = 3

@@ -20,7 +20,7 @@ def test_the_settings_table_lists_every_setting_with_its_default_and_nothing_els
     rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? ?\| (.+) \|$", read("README.md"), re.MULTILINE)
     listed = {name: (default, meaning) for name, default, meaning in rows}
     expected = {
-        name.upper(): ("" if field.default in ("", None) else str(field.default), field.description)
+        name.upper(): ("" if field.default in ("", None, ()) else str(field.default), field.description)
         for name, field in Settings.model_fields.items()
     }
     assert listed == expected

@@ -11,7 +11,7 @@ EXAMPLE = (REPOSITORY / ".env.example").read_text()
 
 def test_every_setting_is_listed_with_its_default_and_its_explanation_in_order() -> None:
     settings = [
-        (name.upper(), "" if field.default is None else str(field.default), field.description)
+        (name.upper(), "" if field.default in (None, ()) else str(field.default), field.description)
         for name, field in Settings.model_fields.items()
     ]
     listed = [(entry["name"], entry["default"], entry["explanation"]) for entry in ENTRY.finditer(EXAMPLE)]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from api.embedding_client import Embedded, EmbeddingOrder, TextGroup
+from api.embedding_side import EmbeddingSide, running_embedding_side
 from api.job_publisher import JobPublisher
-from api.service import EmbeddingSide, running_embedding_side
 from shared.errors import DeadlineExceededError, NotReadyError, OverloadedError, TextRejectedError
 from shared.messages import EmbedJob, Priority
 from shared.redis_client import leases_key

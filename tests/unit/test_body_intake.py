@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from api.body_intake import LARGE_BODY_BYTES, BodyIntake, BodyRoom
+from api.body_intake import BodyIntake, BodyRoom
+from api.json_body import LARGE_BODY_BYTES
 from api.retrieval import StageTimes
 from shared.errors import OverloadedError, PayloadTooLargeError, SlowRequestError
 

@@ -94,7 +94,7 @@ class FakeClient:
         self.running -= 1
         if len(self.orders) % 3 == 0:
             raise OverloadedError("full", 1)
-        return Embedded([np.stack([vector_of(text) for text in group.texts])], [set()], 0, len(group.texts), 1)
+        return Embedded([np.stack([vector_of(str(text)) for text in group.texts])], [set()], 0, len(group.texts), 1)
 
 
 def vector_of(text: str) -> Vector:

@@ -17,11 +17,11 @@ from shared.corpus import read_corpus
 from shared.demo import demo_corpus_path
 from shared.embedding_cache import Vector
 from shared.errors import ModelError
+from shared.model_catalogue import POOLINGS
 from tests.model_folders import LINES, SHAPES, write_json, write_model_folder, write_pooling
 from worker.encoder import Encoder
 from worker.kernel_candidates import PACKED
 from worker.kernel_choice import AUTO
-from worker.model_folder import POOLINGS
 
 TEXTS = [
     *LINES,

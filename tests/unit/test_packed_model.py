@@ -14,13 +14,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from shared.corpus import read_corpus
 from shared.demo import demo_corpus_path
 from shared.embedding_cache import Vector
+from shared.model_catalogue import POOLINGS
 from tests.model_folders import LINES, SHAPES, write_model_folder
 from worker.attention import PaddedAttention, VarlenAttention
 from worker.encoder import Encoder
 from worker.forward import PackedForward
 from worker.kernel_candidates import PACKED, PACKED_ONEDNN, PADDED
 from worker.linear_kernels import onednn_computes
-from worker.model_folder import POOLINGS
 from worker.packed_batch import TokenIds, pack
 from worker.packed_weights import packed_weights
 

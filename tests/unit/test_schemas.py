@@ -11,11 +11,11 @@ from pydantic import BaseModel, ValidationError
 from api.index_list import IndexList
 from api.schemas import (
     INDEX_FIELDS,
-    RequestValidationFailed,
     RetrieveRequest,
     parse_retrieve_request,
     retrieve_request_schema,
 )
+from shared.errors import RequestValidationFailed
 
 LARGEST_MAX_STATES = 64
 

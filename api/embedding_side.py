@@ -1,0 +1,173 @@
+"""Everything between a text and its vector, wired once a process: what all models share, and what each has alone."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import redis.asyncio
+
+from api.admission import Admission, Limit
+from api.cancellation import cancel_and_wait, keep_running
+from api.completion_listener import CompletionListener
+from api.embedding_client import EmbeddingClient
+from api.job_publisher import JobPublisher
+from api.vector_cache import VectorCache
+from api.worker_directory import WorkerDirectory
+from shared.errors import UnknownModelError
+from shared.messages import Priority
+from shared.model_catalogue import CatalogueModel
+from shared.redis_client import RedisError, async_redis, reply_channel
+from shared.settings import Settings
+
+MOST_CORPUS_JOBS = 8
+MOST_STATE_JOBS = 4096
+
+EVICTS_ANY_KEY = "allkeys"
+EVICTS_NOTHING = "noeviction"
+POLICY_TO_SET = "Set it to volatile-lru, which evicts cached vectors alone."
+
+log = logging.getLogger("api")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAccess:
+    """What all models of a process share: Redis, the vector cache, admission and the broker."""
+
+    client: redis.asyncio.Redis
+    cache: VectorCache
+    admission: Admission
+    publisher: JobPublisher
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Nothing connects yet."""
+        client = async_redis(settings.redis_url)
+        return cls(client, VectorCache(client), Admission(client, admission_limits(settings)), JobPublisher(settings))
+
+    async def close(self) -> None:
+        """End threads and connections."""
+        self.publisher.close()
+        await self.client.aclose()
+
+
+@dataclass
+class EmbeddingSide:
+    """Everything between a text and its vector by one model."""
+
+    client: redis.asyncio.Redis
+    directory: WorkerDirectory
+    publisher: JobPublisher
+    embeddings: EmbeddingClient
+    listener: CompletionListener
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model of the catalogue and the way to its workers."""
+
+    entry: CatalogueModel
+    side: EmbeddingSide
+
+    @property
+    def name(self) -> str:
+        """What requests call it."""
+        return self.entry.public_name
+
+
+class ServedModels:
+    """The models of this process; the default one is the corpus's."""
+
+    def __init__(self, models: Sequence[ServedModel]) -> None:
+        self.default = models[0]
+        self._by_name = {model.name: model for model in models}
+
+    def all(self) -> list[ServedModel]:
+        """The default one first."""
+        return list(self._by_name.values())
+
+    def find(self, name: str) -> ServedModel:
+        """The model that a request names, or `UnknownModelError`."""
+        if name not in self._by_name:
+            raise UnknownModelError(name, list(self._by_name))
+        return self._by_name[name]
+
+
+def make_embedding_side(settings: Settings, model: CatalogueModel, queue: QueueAccess) -> EmbeddingSide:
+    """Wire one model's side; nothing connects yet."""
+    directory = WorkerDirectory(queue.client, *model.loaded_as)
+    embeddings = EmbeddingClient(
+        directory=directory,
+        cache=queue.cache,
+        admission=queue.admission,
+        publisher=queue.publisher,
+        reply_channel=reply_channel(uuid.uuid4().hex),
+    )
+    listener = CompletionListener(
+        queue.client,
+        embeddings,
+        lost_after_seconds=3 * settings.heartbeat_seconds,
+        missing_seconds=directory.refresh_seconds + 2 * settings.heartbeat_seconds,
+    )
+    return EmbeddingSide(queue.client, directory, queue.publisher, embeddings, listener)
+
+
+def admission_limits(settings: Settings) -> dict[Priority, Limit]:
+    """Bulk may fill at most half of a worker's slots, so that a state always finds one."""
+    return {
+        Priority.STATE: Limit(settings.max_queued_state_tokens, MOST_STATE_JOBS, settings.max_queued_state_seconds),
+        Priority.BULK: Limit(
+            settings.max_queued_bulk_tokens, max(8, settings.worker_concurrency // 2), settings.max_queued_bulk_seconds
+        ),
+        Priority.CORPUS: Limit(settings.max_queued_bulk_tokens, MOST_CORPUS_JOBS),
+    }
+
+
+async def warn_of_eviction(client: redis.asyncio.Redis) -> None:
+    """Say loudly what a full Redis would do to the queue; a Redis that does not tell its policy is left alone."""
+    try:
+        policy = str((await client.config_get("maxmemory-policy")).get("maxmemory-policy", ""))
+    except RedisError:
+        return
+    if policy.startswith(EVICTS_ANY_KEY):
+        log.warning("Redis may evict the job queue: its maxmemory-policy is %s. %s", policy, POLICY_TO_SET)
+    if policy == EVICTS_NOTHING:
+        log.warning(
+            "Redis will refuse jobs once its memory is full: its maxmemory-policy is %s. %s", policy, POLICY_TO_SET
+        )
+
+
+@asynccontextmanager
+async def running_models(settings: Settings, catalogue: Sequence[CatalogueModel]) -> AsyncIterator[ServedModels]:
+    """The models with their background tasks; all are ended on exit."""
+    queue = QueueAccess.of(settings)
+    models = [ServedModel(model, make_embedding_side(settings, model, queue)) for model in catalogue]
+    for model in models:
+        await model.side.directory.refresh()
+    await warn_of_eviction(queue.client)
+    tasks = [task for model in models for task in _background_tasks(model.side)]
+    try:
+        yield ServedModels(models)
+    finally:
+        await cancel_and_wait(tasks)
+        for model in models:
+            await model.side.embeddings.close()
+        await queue.close()
+
+
+def _background_tasks(side: EmbeddingSide) -> list[asyncio.Task[None]]:
+    return [
+        keep_running(side.directory.watch, "watching workers"),
+        keep_running(side.listener.listen, "hearing completions"),
+        keep_running(side.listener.sweep, "the sweep"),
+    ]
+
+
+@asynccontextmanager
+async def running_embedding_side(settings: Settings) -> AsyncIterator[EmbeddingSide]:
+    """The default model's side alone."""
+    async with running_models(settings, settings.catalogue()[:1]) as models:
+        yield models.default.side

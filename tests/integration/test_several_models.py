@@ -1,0 +1,152 @@
+"""Several models side by side, each with workers, a queue and a namespace of its own; and what a busy queue answers."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import httpx
+import httpx2
+import numpy as np
+import openai
+import pytest
+import redis
+
+from shared.embedding_cache import text_key
+from tests.embedding_fakes import FakeEncoder, fake_vector, wait_until
+from tests.fake_deployment import MODEL, FakeDeployment, fake_deployment
+from tests.processes import Process, run_prepare, running_api
+
+OTHER = "team/other"
+CATALOGUE = [{"name": OTHER, "model_id": "org/other-model", "dimensions": [4]}]
+
+
+@dataclass
+class TwoModels:
+    """An API replica, and one worker a model."""
+
+    url: str
+    deployment: FakeDeployment
+    other_worker: Process
+
+    @property
+    def redis(self) -> redis.Redis:
+        return self.deployment.client
+
+    def post(self, **asked: object) -> httpx.Response:
+        return httpx.post(f"{self.url}/v1/embeddings", json={"model": MODEL, "input": "x"} | asked, timeout=30)
+
+    def vector(self, **asked: object) -> list[float]:
+        response = self.post(**asked)
+        assert response.status_code == 200, response.text
+        vector: list[float] = response.json()["data"][0]["embedding"]
+        return vector
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoModels]:
+    with ExitStack() as stack:
+        deployment = stack.enter_context(fake_deployment(tmp_path_factory.mktemp("models")))
+        other = {"MODEL_ID": "org/other-model", "FAKE_WORKER_NAMESPACE": "other"}
+        stack.enter_context(deployment.worker())
+        other_worker = stack.enter_context(deployment.worker(2, **other))
+        run_prepare(deployment.folder / "prepare.log", deployment.environment)
+        settings = {"MODELS": json.dumps(CATALOGUE), "MAX_QUEUED_STATE_TOKENS": "20"}
+        log = deployment.folder / "api.log"
+        url = stack.enter_context(running_api(log, deployment.environment | settings))
+        two = TwoModels(url, deployment, other_worker)
+        wait_until(lambda: two.post(model=OTHER).status_code == 200, 20)
+        yield two
+
+
+def expected(text: str) -> list[float]:
+    [token_ids] = FakeEncoder().tokenize([text])
+    return [float(number) for number in fake_vector(token_ids)]
+
+
+def test_the_requests_model_chooses_queue_and_namespace(models: TwoModels) -> None:
+    models.vector(input="for the default")
+    models.vector(input="for the other", model=OTHER)
+    found = {key.decode() for key in models.redis.scan_iter("emb:*")}
+    assert f"emb:fake:{text_key('for the default')}" in found
+    assert f"emb:other:{text_key('for the other')}" in found
+    assert f"emb:other:{text_key('for the default')}" not in found
+    assert f"emb:fake:{text_key('for the other')}" not in found
+
+
+def test_models_are_listed_and_found_by_names_with_slashes(models: TwoModels) -> None:
+    with openai.OpenAI(base_url=f"{models.url}/v1", api_key="none") as client:
+        assert [model.id for model in client.models.list().data] == [MODEL, OTHER]
+        assert client.models.retrieve(OTHER).owned_by == "org"
+    listed = httpx.get(f"{models.url}/v1/models").json()["data"]
+    assert [model["embedding_dimensions"] for model in listed] == [8, 8]
+
+
+def test_shorter_vectors_only_where_the_model_is_configured_for_them(models: TwoModels) -> None:
+    short = models.vector(input="shorter", model=OTHER, dimensions=4)
+    whole = np.array(expected("shorter"), np.float32)[:4]
+    np.testing.assert_allclose(short, whole / np.linalg.norm(whole), atol=1e-6)
+    refused = models.post(input="shorter", model=OTHER, dimensions=3)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "dimensions")
+    assert "ask for one of 4" in refused.json()["error"]["message"]
+    assert models.post(input="shorter", dimensions=4).status_code == 400
+
+
+def test_status_tells_of_every_model(models: TwoModels) -> None:
+    described = httpx.get(f"{models.url}/status").json()["models"]
+    assert [(model["name"], model["namespace"], model["live_workers"]) for model in described] == [
+        (MODEL, "fake", 1),
+        (OTHER, "other", 1),
+    ]
+
+
+def test_a_text_that_the_model_cannot_embed_is_named(models: TwoModels) -> None:
+    refused = models.post(input=["fine", "poison"])
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"].startswith("input[1] cannot be embedded")
+    assert httpx.post(f"{models.url}/embed", json={"inputs": "poison"}, timeout=30).status_code == 422
+
+
+def test_the_official_clients_retries_outlast_a_full_queue(models: TwoModels) -> None:
+    statuses: list[int] = []
+    refused = threading.Event()
+
+    def note(response: httpx2.Response) -> None:
+        statuses.append(response.status_code)
+        if response.status_code == 429:
+            assert 1 <= int(response.headers["retry-after"]) <= 120
+            assert json.loads(response.read())["error"]["type"] == "rate_limit_error"
+            refused.set()
+
+    models.deployment.gate.touch()
+    waiting = threading.Thread(target=models.post, kwargs={"input": "holds the queue"})
+    asking = threading.Thread(target=lambda: answers.append(client.embeddings.create(model=MODEL, input="y" * 18)))
+    answers: list[openai.types.CreateEmbeddingResponse] = []
+    try:
+        waiting.start()
+        queue = f"{models.url}/queue"
+        wait_until(lambda: httpx.get(queue).json()["classes"]["states"]["jobs"] == 1)
+        with openai.DefaultHttpxClient(event_hooks={"response": [note]}) as connections:
+            client = openai.OpenAI(base_url=f"{models.url}/v1", api_key="none", max_retries=5, http_client=connections)
+            asking.start()
+            assert refused.wait(10)
+            models.deployment.gate.unlink()
+            asking.join(30)
+    finally:
+        models.deployment.gate.unlink(missing_ok=True)
+        waiting.join(30)
+    assert (statuses[0], statuses[-1]) == (429, 200)
+    np.testing.assert_allclose(answers[0].data[0].embedding, expected("y" * 18), atol=1e-6)
+
+
+def test_without_a_worker_of_one_model_the_other_is_served(models: TwoModels) -> None:
+    models.vector(input="cached", model=OTHER)
+    models.other_worker.stop()
+    wait_until(lambda: models.post(input=f"new {models.redis.time()}", model=OTHER).status_code == 503, 20)
+    refused = models.post(input="never seen", model=OTHER)
+    assert refused.json()["error"]["code"] == "service_unavailable"
+    assert int(refused.headers["retry-after"]) > 0
+    assert models.vector(input="cached", model=OTHER) == pytest.approx(expected("cached"), abs=1e-6)
+    assert models.post(input="never seen").status_code == 200
+    assert httpx.get(f"{models.url}/health/ready").status_code == 200
