@@ -1,6 +1,6 @@
 """What travels between API and worker: jobs, completions, heartbeats.  JSON only; nothing is ever unpickled."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Any, Self
@@ -42,7 +42,7 @@ class EmbedJob:
     job_id: str
     namespace: str
     priority: Priority
-    texts: list[EmbeddingInput]
+    texts: Sequence[EmbeddingInput]
     reply_channel: str
     deadline: float
     """Epoch seconds after which nobody waits any more."""
