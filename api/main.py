@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -15,7 +16,8 @@ from api.api_keys import ApiKeys
 from api.body_intake import BodyIntake, BodyRoom
 from api.cross_origin import allow_origins, parse_origins
 from api.errors import install_error_handlers
-from api.metrics import Metrics
+from api.metrics import Metrics, check_multiprocess_folder
+from api.process_group import ServerOptions, end_with_parent, run_process_group
 from api.request_count import count_requests
 from api.request_log import RequestLog
 from api.routes import lean, openai, operations, premises, state_search, tei
@@ -86,13 +88,21 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; exits with 2 and a sentence where the settings cannot be used."""
     try:
         settings = load_settings()
+        check_multiprocess_folder()
         app = create_app(settings)
     except PremiseServerError as error:
         print(f"The API cannot start: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         sys.exit(2)
     set_up_logging(settings)
-    uvicorn.run(
-        app,
+    if settings.api_processes == 1:
+        uvicorn.run(app, **server_options(settings))
+    else:
+        run_process_group("api.main:create_app_of_group", settings.api_processes, server_options(settings))
+
+
+def server_options(settings: Settings) -> ServerOptions:
+    """What uvicorn is told, however many processes serve."""
+    return ServerOptions(
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -101,6 +111,23 @@ def main() -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
     )
+
+
+def create_app_of_group() -> FastAPI:
+    """The application of one of several processes, whose parent has read and checked the same settings.
+
+    What has become unusable since, as a file of keys that is gone, ends the process; its parent tries again.
+    """
+    end_with_parent()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the parent has warned
+        settings = load_settings()
+    set_up_logging(settings)
+    try:
+        return create_app(settings)
+    except PremiseServerError as error:
+        log.critical("this API process cannot start: %s", error)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

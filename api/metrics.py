@@ -7,6 +7,7 @@ here at all: it is read when it is asked for (`api/deployment_metrics.py`), so t
 
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
@@ -18,6 +19,7 @@ from prometheus_client.registry import Collector
 from api.process_metrics import ProcessMetrics
 from api.request_metrics import RequestMetrics
 from api.search_metrics import SearchMetrics
+from shared.errors import SettingsError
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -38,6 +40,13 @@ class Metrics:
     def text(self, deployment: Iterable[Metric] = ()) -> bytes:
         """The exposition: what all processes on this port have counted, and the families of the deployment."""
         return generate_latest(_Exposition(self._registry, deployment))
+
+
+def check_multiprocess_folder() -> None:
+    """Raise `SettingsError` where somebody has set PROMETHEUS_MULTIPROC_DIR to what is no folder."""
+    folder = os.environ.get(MULTIPROCESS_FOLDER)
+    if folder is not None and not Path(folder).is_dir():
+        raise SettingsError(f"{MULTIPROCESS_FOLDER}={folder!r} is no folder: unset it, API_PROCESSES needs none.")
 
 
 class _Exposition:

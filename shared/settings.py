@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     # Where it listens
     host: str = Field("127.0.0.1", description="address that the API listens on")
     port: int = Field(8000, ge=1, le=65535, description="port that the API listens on")
+    api_processes: PositiveInt = Field(
+        1, description="API processes on that port; each has its own limits on bodies, threads and in-process cache"
+    )
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="broker, cache and notifications")
 
     # Who may ask
