@@ -30,9 +30,9 @@ class Scrape:
         return cls(families, values)
 
     @classmethod
-    def from_api(cls, url: str) -> "Scrape":
+    def from_api(cls, url: str, key: str = "") -> "Scrape":
         """Ask an API process, on a connection of its own."""
-        answer = httpx.get(f"{url}/metrics", timeout=10)
+        answer = httpx.get(f"{url}/metrics", timeout=10, headers={"Authorization": f"Bearer {key}"} if key else None)
         assert answer.status_code == 200, answer.text
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         return cls.of(answer.text)

@@ -21,6 +21,7 @@ from tests.fake_deployment import FakeDeployment, fake_deployment
 from tests.processes import run_prepare, running_api
 
 PRIVATE_STATE = "a goal that nobody else may see"
+KEY = "a-key-for-tests-0123456789"
 LABELS = {"class", "device", "digest", "dtype", "kernel", "le", "method", "model", "namespace", "reason", "revision"}
 LABELS |= {"route", "stage", "status", "tier", "version", "worker"}
 TIMED_STAGES = {"receive", "parse", "embed", "select", "search"}
@@ -275,9 +276,11 @@ def test_while_redis_is_frozen_a_scrape_answers_in_time_and_says_so(server: Mete
 
 
 def test_a_scrape_is_answered_while_the_corpus_loads(tmp_path: Path, server: MeteredServer) -> None:
-    unprepared = server.deployment.environment | {"DATA_DIR": str(tmp_path)}
+    unprepared = server.deployment.environment | {"DATA_DIR": str(tmp_path), "API_KEYS": KEY}
     with running_api(tmp_path / "api.log", unprepared, ready=False) as url:
-        scrape = Scrape.from_api(url)
+        assert httpx.post(f"{url}/retrieve", json={"state": PRIVATE_STATE}).status_code == 401
+        scrape = Scrape.from_api(url, KEY)
     assert (scrape["premises_ready"], scrape["premises_corpus_premises"]) == (0, 0)
-    assert scrape.total("premises_http_requests_total", route="/retrieve") == 0
     assert scrape.value("premises_http_requests_total", route="/retrieve", status="200") == 0
+    assert scrape.value("premises_http_requests_total", route="/retrieve", status="401") == 1
+    assert scrape.value("premises_http_requests_rejected_total", reason="unauthorized") == 1
