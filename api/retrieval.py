@@ -20,7 +20,7 @@ from shared.errors import InvalidRequestError, TextRejectedError
 from shared.messages import Priority
 from shared.settings import Settings
 
-STAGES = ("receive", "parse", "embed", "select", "search", "details")
+STAGES = ("receive", "parse", "embed", "select", "search", "details", "encode")
 """The stages of a request, in order; a route has those that it needs."""
 
 
