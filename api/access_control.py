@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.api_keys import ApiKeys
 from api.errors import error_response
 
-FREE_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
+HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
 LONGEST_CREDENTIALS = 4096
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="Lean premise server", charset="UTF-8"'}
 
@@ -44,7 +44,7 @@ class RequireKey:
         await self._app(scope, receive, send)
 
     def _why_refused(self, scope: Scope) -> str:
-        if scope["path"] in FREE_PATHS:
+        if scope["path"] in HEALTH_PATHS:
             return ""
         given = Headers(scope=scope).getlist("authorization")
         if not given:
@@ -84,7 +84,7 @@ def document_keys(app: FastAPI) -> None:
         document["security"] = [{scheme: []} for scheme in SCHEMES]
         for path, operations in document["paths"].items():
             for operation in operations.values():
-                if path in FREE_PATHS:
+                if path in HEALTH_PATHS:
                     operation["security"] = []
                 else:
                     operation["responses"]["401"] = {"description": "no key, or none of this server's"}

@@ -106,7 +106,11 @@ class CompletionListener:
             elif now - awaited.missing_since >= self.missing_seconds:
                 awaited.missing_since = None
                 self.reenqueued_jobs += 1
-                log.warning("job %s is on no queue and with no live worker: enqueued again", job_id)
+                log.warning(
+                    "job %s is on no queue and with no live worker: enqueued again",
+                    job_id,
+                    extra={"job_id": job_id, "request_id": awaited.job.request_id},
+                )
                 await self.embeddings.publish_again(awaited)
 
     async def _queued_jobs(self, queues: Iterable[str]) -> set[str]:

@@ -149,8 +149,13 @@ async def _answer_nobody(_request: Request, _error: Exception) -> Response:
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> Response:
+    return unexpected_failure(request.url.path, error)
+
+
+def unexpected_failure(path: str, error: Exception) -> Response:
+    """The answer to a failure that nobody has named; the log gets its traceback."""
     log.error("unexpected failure", exc_info=error)
-    return error_response(request.url.path, 500, "The server failed on this request; its log says why.")
+    return error_response(path, 500, "The server failed on this request; its log says why.")
 
 
 def _error_headers(error: PremiseServerError) -> dict[str, str]:

@@ -19,7 +19,7 @@ from api.errors import install_error_handlers
 from api.metrics import Metrics, check_multiprocess_folder
 from api.process_group import ServerOptions, end_with_parent, run_process_group
 from api.request_count import count_requests
-from api.request_log import RequestLog
+from api.request_log import RequestFields, RequestLog
 from api.routes import lean, openai, operations, premises, state_search, tei
 from api.service import running_service
 from api.unread_body import UnreadBody
@@ -93,7 +93,7 @@ def main() -> None:
     except PremiseServerError as error:
         print(f"The API cannot start: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         sys.exit(2)
-    set_up_logging(settings)
+    set_up_logging(settings, RequestFields())
     if settings.api_processes == 1:
         uvicorn.run(app, **server_options(settings))
     else:
@@ -122,7 +122,7 @@ def create_app_of_group() -> FastAPI:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the parent has warned
         settings = load_settings()
-    set_up_logging(settings)
+    set_up_logging(settings, RequestFields())
     try:
         return create_app(settings)
     except PremiseServerError as error:

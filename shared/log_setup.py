@@ -1,8 +1,14 @@
-"""Logging of every process: one line an event on standard error, readable or JSON, never a text of a user."""
+"""Logging of every process: one line an event on standard error, readable or JSON, never a text of a user.
 
+What a message names by `%(name)s` is a field of its own in JSON, beside what `extra` gives.
+"""
+
+import json
 import logging
+import re
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -14,34 +20,49 @@ from shared.settings import Settings
 STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
+BREAKS_LINES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Line ends, control characters, and marks that make a terminal write backwards."""
+
+
 class ReadableFormatter(logging.Formatter):
-    """`time level name: message` with the extra fields behind it."""
+    """`time level message` with the extra fields behind it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line (more only for a traceback)."""
-        line = (
-            f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {record.levelname:<7} {record.getMessage()}"
-        )
-        fields = " ".join(f"{name}={value}" for name, value in _extra_fields(record).items())
-        line = f"{line} {fields}" if fields else line
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        """One line, whatever is in it; below it, set in, the traceback if there is one."""
+        message = record.getMessage()
+        fields = [
+            f"{name}={value}"
+            for name, value in _extra_fields(record).items()
+            if not (name.endswith("_id") and str(value) in message)
+        ]
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        line = " ".join([clock, f"{record.levelname:<7}", message, *fields])
+        return escape_breaks(line) + (self._traceback(record.exc_info) if record.exc_info else "")
+
+    def _traceback(self, exc_info: Any) -> str:  # noqa: ANN401 - logging's own type is not public
+        lines = self.formatException(exc_info).splitlines()
+        return "".join(f"\n    {escape_breaks(line)}" for line in lines)
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record with its extra fields beside the standard ones."""
+        """The record with its named arguments and extra fields beside the standard ones."""
         entry: dict[str, Any] = {
+            **(record.args if isinstance(record.args, Mapping) else {}),
+            **_extra_fields(record),
             "time": record.created,
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_extra_fields(record),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(entry, default=str).decode()
+        try:
+            return orjson.dumps(entry, default=str).decode()
+        except TypeError:  # a lone surrogate, or an integer of more than 64 bits
+            return json.dumps(entry, default=str)
 
 
 class QueueLibraries(logging.Filter):
@@ -61,10 +82,16 @@ class QueueLibraries(logging.Filter):
         return True
 
 
-def set_up_logging(settings: Settings) -> None:
-    """Send every logger of the process to standard error in the chosen format."""
+def escape_breaks(text: str) -> str:
+    """The text on one line: nothing in it can look like a line of its own."""
+    return BREAKS_LINES.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def set_up_logging(settings: Settings, *fields: logging.Filter) -> None:
+    """Send every logger of the process to standard error in the chosen format; `fields` add to each record."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(QueueLibraries())
+    for each in (QueueLibraries(), *fields):
+        handler.addFilter(each)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else ReadableFormatter())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

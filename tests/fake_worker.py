@@ -23,6 +23,7 @@ from shared.log_setup import set_up_logging
 from shared.settings import load_settings
 from tests.embedding_fakes import FakeEncoder, FakeLaunched
 from worker.consumer import consume
+from worker.job_fields import JobFields
 
 KILLER = b"kills the worker"
 
@@ -63,7 +64,7 @@ def journal_line(text: str) -> str:
 def main() -> int:
     """Consume jobs as the environment says."""
     settings = load_settings()
-    set_up_logging(settings)
+    set_up_logging(settings, JobFields())
     speed = os.environ.get("FAKE_WORKER_TOKENS_PER_SECOND")
     encoder = GatedEncoder(
         namespace=os.environ.get("FAKE_WORKER_NAMESPACE", "fake"),

@@ -10,6 +10,7 @@ from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
 from shared.settings import load_settings
 from worker.consumer import consume
+from worker.job_fields import JobFields
 
 log = logging.getLogger("worker")
 
@@ -23,7 +24,7 @@ def main() -> NoReturn:
 
     try:
         settings = load_settings()
-        set_up_logging(settings)
+        set_up_logging(settings, JobFields())
         encoder = Encoder.load(
             model_folder(settings),
             dtype=settings.dtype,
