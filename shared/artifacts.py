@@ -15,17 +15,17 @@ COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
 MOVING_REVISIONS = ("", "main")
 
 
-def find_corpus(settings: Settings) -> Path:
+def find_corpus(settings: Settings, *, with_token: bool = False) -> Path:
     """The corpus folder or archive that `DATA`, or `DATA_REPO` and `DATA_REVISION`, name; the hub's is fetched.
 
-    Raises `ArtifactError` where it cannot be found or fetched.
+    `with_token`, here and below: show HF_TOKEN to the hub.  Raises `ArtifactError` where it cannot be found or fetched.
     """
     if settings.data == DEMO:
         from shared.demo import demo_corpus_path
 
         return demo_corpus_path()
     if not settings.data:
-        return _hub_archive(settings)
+        return _hub_archive(settings, with_token=with_token)
     path = Path(settings.data).expanduser()
     if path.is_dir() or path.is_file():
         return path
@@ -47,7 +47,7 @@ def open_corpus_folder(settings: Settings, found: Path | None = None) -> Path:
     return folder
 
 
-def find_embeddings(settings: Settings) -> Path | None:
+def find_embeddings(settings: Settings, *, with_token: bool = False) -> Path | None:
     """The `.npy` with the corpus embeddings: `EMBEDDINGS`, else the hub's; None where they have to be computed.
 
     Raises `ArtifactError` where a named file is missing or the hub cannot say whether it has one.
@@ -60,10 +60,10 @@ def find_embeddings(settings: Settings) -> Path | None:
     if settings.data or not settings.model_revision:
         return None
     model_name = settings.model_id.rstrip("/").split("/")[-1]
-    return _fetch_data(settings, f"embeddings/{model_name}-{settings.model_revision}.npy")
+    return _fetch_data(settings, f"embeddings/{model_name}-{settings.model_revision}.npy", with_token=with_token)
 
 
-def model_folder(settings: Settings) -> Path:
+def model_folder(settings: Settings, *, with_token: bool = False) -> Path:
     """The folder of the model that `MODEL_ID` names: `demo`, a local folder, or a hub repository.
 
     Raises `ArtifactError` where it cannot be found or fetched.
@@ -77,7 +77,8 @@ def model_folder(settings: Settings) -> Path:
         raise ArtifactError(f"MODEL_ID={settings.model_id} is no folder: name a model folder or a hub repository.")
     from shared.hub import HubSource, fetch_model
 
-    return fetch_model(HubSource("model", settings.model_id, settings.model_revision, _hub_cache(settings)))
+    cache = _hub_cache(settings)
+    return fetch_model(HubSource("model", settings.model_id, settings.model_revision, cache, with_token=with_token))
 
 
 def _demo_model() -> Path:
@@ -91,13 +92,13 @@ def _demo_model() -> Path:
     return Path(get_model_path())
 
 
-def _hub_archive(settings: Settings) -> Path:
+def _hub_archive(settings: Settings, *, with_token: bool) -> Path:
     if not settings.data_revision:
         raise ArtifactError(
             "No corpus is named: set DATA to a folder, a premises.tar.gz or `demo`, "
             f"or DATA_REVISION to a revision of the hub data set {settings.data_repo}."
         )
-    archive = _fetch_data(settings, ARCHIVE_NAME)
+    archive = _fetch_data(settings, ARCHIVE_NAME, with_token=with_token)
     if archive is None:
         raise ArtifactError(
             f"The data set {settings.data_repo} has no {ARCHIVE_NAME} at {settings.data_revision}: "
@@ -119,10 +120,11 @@ def _check_revision(folder: Path, settings: Settings) -> None:
         )
 
 
-def _fetch_data(settings: Settings, filename: str) -> Path | None:
+def _fetch_data(settings: Settings, filename: str, *, with_token: bool) -> Path | None:
     from shared.hub import HubSource, fetch_file
 
-    source = HubSource("dataset", settings.data_repo, settings.data_revision, _hub_cache(settings))
+    cache = _hub_cache(settings)
+    source = HubSource("dataset", settings.data_repo, settings.data_revision, cache, with_token=with_token)
     return fetch_file(source, filename)
 
 

@@ -4,11 +4,12 @@ huggingface_hub reads HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE when it is import
 used.  A file enters the cache by one rename after its size was checked, so nothing half-fetched is ever used.
 """
 
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.constants import ENDPOINT, is_offline_mode
@@ -31,6 +32,16 @@ MODEL_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 OLDER_WEIGHTS = ["*.bin"]
 OTHER_FORMATS = ["onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*"]
 
+log = logging.getLogger(__name__)
+
+
+class Download(Protocol):
+    """A download with all but one argument given."""
+
+    def __call__(self, *, offline: bool) -> str:
+        """Where it ends up; `offline`: from the cache alone."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class HubSource:
@@ -41,6 +52,13 @@ class HubSource:
     revision: str
     """Empty: the repository's main branch."""
     cache_dir: Path
+    with_token: bool = False
+    """Show HF_TOKEN, as `premises fetch` alone does: processes that run for long need none."""
+
+    @property
+    def token(self) -> Literal[False] | None:
+        """What huggingface_hub is told: None lets it use HF_TOKEN."""
+        return None if self.with_token else False
 
     @property
     def repo_variable(self) -> str:
@@ -60,14 +78,17 @@ def fetch_file(source: HubSource, filename: str) -> Path | None:
     """
     with _plain_errors(source, filename):
         try:
-            return Path(
-                hf_hub_download(
+            return _where_seen(
+                source,
+                lambda *, offline: hf_hub_download(
                     source.repo_id,
                     filename,
                     repo_type=source.repo_type,
                     revision=source.revision or None,
                     cache_dir=source.cache_dir,
-                )
+                    token=source.token,
+                    local_files_only=offline,
+                ),
             )
         except RemoteEntryNotFoundError:
             return None
@@ -87,15 +108,32 @@ def fetch_model(source: HubSource) -> Path:
 
 def _fetch_files(source: HubSource, patterns: list[str]) -> Path:
     with _plain_errors(source, "the model"):
-        return Path(
-            snapshot_download(
+        return _where_seen(
+            source,
+            lambda *, offline: snapshot_download(
                 source.repo_id,
                 revision=source.revision or None,
                 cache_dir=source.cache_dir,
                 allow_patterns=patterns,
                 ignore_patterns=OTHER_FORMATS,
-            )
+                token=source.token,
+                local_files_only=offline,
+            ),
         )
+
+
+def _where_seen(source: HubSource, download: Download) -> Path:
+    """Where a download ends up; what the hub hides from who shows no token may have been fetched with one."""
+    try:
+        return Path(download(offline=is_offline_mode()))
+    except (GatedRepoError, RepositoryNotFoundError):
+        if source.with_token:
+            raise
+        with suppress(LocalEntryNotFoundError):
+            found = Path(download(offline=True))
+            log.info("the hub shows %s to accounts only: what was fetched with a token is used", source.repo_id)
+            return found
+        raise
 
 
 @contextmanager
@@ -107,12 +145,13 @@ def _plain_errors(source: HubSource, wanted: str) -> Iterator[None]:
         raise ArtifactError(_why_unreachable(source, wanted)) from error
     except GatedRepoError as error:
         raise ArtifactError(
-            f"The hub lets only accepted accounts read {source.repo_id}: ask for access on its page and set HF_TOKEN."
+            f"The hub lets only accepted accounts read {source.repo_id}: ask for access on its page, then fetch it "
+            "once with `HF_TOKEN=… premises fetch`."
         ) from error
     except RepositoryNotFoundError as error:
         raise ArtifactError(
             f"The hub {ENDPOINT} has no {source.repo_type} {source.repo_id}: check {source.repo_variable}, "
-            "or set HF_TOKEN if it is private."
+            "or, if it is private, fetch it once with `HF_TOKEN=… premises fetch`."
         ) from error
     except RevisionNotFoundError as error:
         raise ArtifactError(

@@ -26,6 +26,8 @@ class HubRepository:
     name: str
     revisions: dict[str, dict[str, bytes]]
     gated: bool = False
+    token: str = ""
+    """Shown to those alone who send it; empty: to all."""
 
 
 @dataclass
@@ -35,6 +37,8 @@ class HubStub:
     repositories: list[HubRepository]
     requests: list[str] = field(default_factory=list)
     """Method and path of each request so far."""
+    authorizations: list[str | None] = field(default_factory=list)
+    """What each request for a repository showed."""
     faults: dict[str, Fault] = field(default_factory=dict)
     """Fault of the next download of a file, by its name; it happens once."""
     url: str = ""
@@ -125,7 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _find(self, kind: str, name: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
         """The revision's commit and files; where there are none the refusal is sent."""
         repository = self.hub.find(kind, name)
-        if repository is None:
+        authorization = self.headers.get("Authorization")
+        self.hub.authorizations.append(authorization)
+        if repository is None or (repository.token and authorization != f"Bearer {repository.token}"):
             self._refuse(401, "RepoNotFound", "Invalid username or password.")
             return None
         if repository.gated:

@@ -21,12 +21,14 @@ from api.commands.terminal import Terminal, welcome
 from api.cross_origin import parse_origins
 from api.snapshot import withdraw_snapshot
 from shared.errors import ChildFailedError, SettingsError
+from shared.model_catalogue import CatalogueModel
 from shared.settings import RETIRED_VARIABLES, Settings
 
 REDIS_CANNOT_START = 1
 """Redis's exit code for a port that is taken, a folder that it cannot write and data that it cannot read."""
 
 WORKER_EXIT_SECONDS = 5
+HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the variable's name
 
 
 def serve(settings: Settings, environment: Mapping[str, str]) -> None:
@@ -72,8 +74,11 @@ def check_flower_port(settings: Settings) -> None:
 
 
 def child_environment(environment: Mapping[str, str], settings: Settings, redis_url: str) -> dict[str, str]:
-    """The parent's environment with the addresses of this server; retired variables were warned of already."""
-    kept = {name: value for name, value in environment.items() if name not in RETIRED_VARIABLES}
+    """The parent's environment with the addresses of this server, and without the token, which is `fetch`'s alone.
+
+    Of retired variables was warned already.
+    """
+    kept = {name: value for name, value in environment.items() if name not in (*RETIRED_VARIABLES, HUB_TOKEN)}
     return {
         **kept,
         "PYTHONUNBUFFERED": "1",
@@ -91,6 +96,7 @@ class LocalServer:
         self, settings: Settings, environment: Mapping[str, str], folder: StateFolder, guard: OrphanGuard
     ) -> None:
         self._settings = settings
+        self._hub_token = environment.get(HUB_TOKEN, "")
         self._wants_key = ApiKeys.from_settings(settings) is not None
         self._terminal = Terminal()
         self._redis_log = folder.logs / "redis.log"
@@ -135,9 +141,12 @@ class LocalServer:
                 group.create_task(self._supervisor.keep_running(self._redis))
                 await wait_for_redis(self._redis_url)
                 withdraw_snapshot(self._settings.data_dir)
+                if self._hub_token:
+                    await self._supervisor.run_to_end(fetch_child(self._hub_token))
                 if self._settings.flower:
                     group.create_task(self._supervisor.keep_running(self._flower_child()))
-                group.create_task(self._supervisor.keep_running(worker_child(self._settings)))
+                for worker in worker_children(self._settings):
+                    group.create_task(self._supervisor.keep_running(worker))
                 group.create_task(self._supervisor.keep_running(python_child("api", "api.main", stop_seconds=10)))
                 prepared = group.create_task(self._supervisor.run_to_end(prepare_child()))
                 await wait_until_ready(self._settings.host, self._settings.port, self._terminal.write)
@@ -173,9 +182,25 @@ def python_child(name: str, module: str, *arguments: str, stop_seconds: float) -
     return ChildSpec(name, [sys.executable, "-P", "-m", module, *arguments], stop_seconds)
 
 
-def worker_child(settings: Settings) -> ChildSpec:
-    """The worker, which ends by itself within WORKER_STOP_SECONDS."""
-    return python_child("worker", "worker.main", stop_seconds=settings.worker_stop_seconds + WORKER_EXIT_SECONDS)
+def worker_children(settings: Settings) -> list[ChildSpec]:
+    """A worker for each model; each ends by itself within WORKER_STOP_SECONDS."""
+    default, *others = settings.catalogue()
+    worker = python_child("worker", "worker.main", stop_seconds=settings.worker_stop_seconds + WORKER_EXIT_SECONDS)
+    further = [
+        replace(worker, name=f"worker {model.public_name}", environment=model_variables(model)) for model in others
+    ]
+    return [replace(worker, environment=model_variables(default)), *further]
+
+
+def model_variables(model: CatalogueModel) -> dict[str, str]:
+    """The variables of a worker of this model."""
+    return {"MODEL_ID": model.model_id, "MODEL_REVISION": model.model_revision, "POOLING": model.pooling}
+
+
+def fetch_child(hub_token: str) -> ChildSpec:
+    """Downloads what is named on the hub; the only process that gets the token."""
+    child = python_child("fetch", "api.commands.main", "fetch", stop_seconds=5)
+    return replace(child, output="inherited", environment={HUB_TOKEN: hub_token})
 
 
 def prepare_child() -> ChildSpec:

@@ -96,9 +96,9 @@ def test_a_service_runs_with_the_least_rights(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_is_checked_and_restarted_unless_it_is_the_one_shot(name: str) -> None:
+def test_a_service_is_checked_and_restarted_unless_it_ends_by_itself(name: str) -> None:
     service = SERVICES[name]
-    if name == "prepare":
+    if name in ("prepare", "fetch"):
         assert (service["restart"], service["healthcheck"]) == ("no", {"disable": True})
     else:
         assert service["restart"] == "unless-stopped"
@@ -221,3 +221,7 @@ def test_docker_compose_accepts_the_files(files: list[Path]) -> None:
         pytest.skip("Docker Compose is not installed")
     arguments = [argument for file in files for argument in ("-f", str(file))]
     subprocess.run([docker, "compose", *arguments, "config", "--quiet"], check=True)
+
+
+def test_the_hubs_token_reaches_the_download_alone() -> None:
+    assert [name for name, service in SERVICES.items() if "HF_TOKEN" in service.get("environment", {})] == ["fetch"]

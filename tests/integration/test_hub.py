@@ -17,7 +17,9 @@ from tests.hub_stub import Fault, HubRepository, HubStub, running_hub
 
 DATA_REPO = "someone/premises"
 MODEL_ID = "someone/encoder"
+PRIVATE_MODEL = "someone/private"
 REVISION = "v4.0.0"
+TOKEN = "hf_of_the_operator"  # noqa: S105 - of the stub
 
 FETCH = """
 import sys
@@ -40,7 +42,15 @@ class Operator:
 
     def fetch(self, function: str, **variables: str) -> str:
         """Call a function of shared.artifacts in a process of its own; its result, or its error, as text."""
-        usual = {
+        command = [sys.executable, "-c", FETCH, function]
+        environment = self.environment | variables
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+        return done.stdout.strip()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that this operator sets."""
+        return {
             "PATH": os.environ["PATH"],
             "HF_ENDPOINT": self.hub_url,
             "HF_HOME": str(self.folder / "home"),
@@ -51,9 +61,12 @@ class Operator:
             "MODEL_ID": MODEL_ID,
             "MODEL_REVISION": REVISION,
         }
-        command = [sys.executable, "-c", FETCH, function]
-        done = subprocess.run(command, env=usual | variables, capture_output=True, text=True, check=True, timeout=60)
-        return done.stdout.strip()
+
+    def fetch_all(self, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run `premises fetch`."""
+        command = [sys.executable, "-m", "api.commands.main", "fetch"]
+        environment = self.environment | variables
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
     def partial_files(self) -> list[Path]:
         """What looks like an unfinished download or archive."""
@@ -92,6 +105,7 @@ def hub(archive: bytes) -> Iterator[HubStub]:
     with running_hub(
         HubRepository("datasets", DATA_REPO, data),
         HubRepository("datasets", "someone/secret", data, gated=True),
+        HubRepository("models", PRIVATE_MODEL, {REVISION: model}, token=TOKEN),
         HubRepository("models", MODEL_ID, {REVISION: model, "main": model, "older": older}),
     ) as stub:
         yield stub
@@ -221,3 +235,40 @@ def test_a_hub_that_is_away_is_named(tmp_path: Path) -> None:
         address = gone.url
     answer = Operator(address, tmp_path).fetch("model_folder")
     assert answer.startswith(f"ArtifactError: The hub {address} does not answer")
+
+
+def test_one_command_fetches_all_that_is_named(operator: Operator, hub: HubStub) -> None:
+    models = f'[{{"model_id": "{PRIVATE_MODEL}", "model_revision": "{REVISION}"}}]'
+    done = operator.fetch_all(MODELS=models, HF_TOKEN=TOKEN)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        f"model {MODEL_ID}",
+        f"model {PRIVATE_MODEL}",
+        f"corpus {DATA_REPO} at {REVISION}",
+        f"its embeddings by {MODEL_ID}",
+    ]
+    assert all(Path(line.partition(": ")[2]).exists() for line in lines)
+    downloads = hub.downloads().total()
+    assert operator.fetch_all(MODELS=models, HF_TOKEN=TOKEN).stdout == done.stdout
+    assert operator.fetch_all(MODELS=models, HF_HUB_OFFLINE="1").stdout == done.stdout
+    assert hub.downloads().total() == downloads
+
+
+def test_the_token_is_shown_by_that_command_alone(operator: Operator, hub: HubStub) -> None:
+    operator.fetch("model_folder", HF_TOKEN=TOKEN)
+    assert set(hub.authorizations) == {None}
+    refused = operator.fetch("model_folder", MODEL_ID=PRIVATE_MODEL, HF_TOKEN=TOKEN)
+    assert "premises fetch" in refused
+    operator.fetch_all(MODEL_ID=PRIVATE_MODEL, HF_TOKEN=TOKEN)
+    assert f"Bearer {TOKEN}" in hub.authorizations
+    hub.authorizations.clear()
+    assert Path(operator.fetch("model_folder", MODEL_ID=PRIVATE_MODEL)).is_dir()
+    assert set(hub.authorizations) == {None}
+
+
+def test_what_cannot_be_fetched_is_a_sentence_and_an_exit_code(operator: Operator) -> None:
+    done = operator.fetch_all(MODEL_ID="someone/nothing")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "someone/nothing: check MODEL_ID" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -17,10 +17,11 @@ from api.commands.child_process import ChildSpec, describe_exit
 from api.commands.orphan_guard import OrphanGuard
 from api.commands.readiness import base_url, what_is_awaited
 from api.commands.redis_server import free_loopback_port
-from api.commands.serve import check_port_is_free, child_environment
+from api.commands.serve import check_port_is_free, child_environment, fetch_child, worker_children
 from api.commands.state_folder import StateFolder
 from api.commands.supervisor import Supervisor, restart_delay
 from shared.errors import ChildFailedError, SettingsError
+from shared.model_catalogue import CatalogueModel
 from shared.settings import Settings
 
 DEADLINE_SECONDS = 30
@@ -342,6 +343,22 @@ def test_children_get_the_addresses_and_no_retired_variable(tmp_path: Path) -> N
     assert environment["REDIS_URL"] == "redis://127.0.0.1:7000/0"
     assert (environment["PORT"], environment["DATA_DIR"], environment["DATA"]) == ("8123", str(tmp_path), "demo")
     assert "LRU_CACHE_SIZE" not in environment
+
+
+def test_the_hubs_token_reaches_the_download_alone(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    environment = child_environment({"HF_TOKEN": "hf_secret", "DATA": "demo"}, settings, "redis://127.0.0.1:7000/0")
+    assert "HF_TOKEN" not in environment
+    assert fetch_child("hf_secret").environment == {"HF_TOKEN": "hf_secret"}
+
+
+def test_each_model_has_a_worker() -> None:
+    models = (CatalogueModel(name="b", model_id="org/b", model_revision="v1", pooling="max"),)
+    workers = worker_children(Settings(model_id="a", pooling="cls", models=models))
+    assert [(worker.name, worker.environment) for worker in workers] == [
+        ("worker", {"MODEL_ID": "a", "MODEL_REVISION": "", "POOLING": "cls"}),
+        ("worker b", {"MODEL_ID": "org/b", "MODEL_REVISION": "v1", "POOLING": "max"}),
+    ]
 
 
 def test_the_address_to_try_is_one_that_this_machine_reaches() -> None:
