@@ -7,7 +7,7 @@ directory of workers saw last.  While Redis is away its families are left out: 0
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from api.deployment_status import ANSWER_SECONDS, queue_depth
+from api.embedding_side import ServedModel
 from api.status_schema import QueueDepth
 from api.worker_metrics import worker_families
 from shared.redis_client import RedisError
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 class RedisState:
     """One look at Redis."""
 
-    depth: QueueDepth
+    depths: dict[str, QueueDepth]
+    """By the name of the model."""
     memory: dict[str, Any]
     stats: dict[str, Any]
 
@@ -39,24 +41,22 @@ async def deployment_families(service: "Service") -> list[Metric]:
     """The families of the deployment, as of now; answers within `ANSWER_SECONDS` whatever Redis does."""
     directory = service.side.directory
     state = None if directory.redis_away else await look_at_redis(service)
+    serving = {model.name: len(model.side.directory.serving()) for model in service.models.all()}
     return [
         *_build(),
         *_corpus(service.retriever.snapshot if service.retriever else None),
         *_redis(state),
-        *worker_families(directory.workers, serving=len(directory.serving())),
+        *worker_families(directory.workers, serving),
     ]
 
 
 async def look_at_redis(service: "Service") -> RedisState | None:
-    """Queue, memory and evictions; None where Redis does not answer in time.
+    """Queues, memory and evictions; None where Redis does not answer in time.
 
     A cancellation that arrives while redis-py reads an answer can be swallowed there, so the end of the reading is not
     waited for.
     """
-    directory = service.side.directory
-    reading = asyncio.ensure_future(
-        _read(service.side.client, directory.pinned_namespace or "", directory.tokens_per_second())
-    )
+    reading = asyncio.ensure_future(_read(service.side.client, service.models.all()))
     await asyncio.wait({reading}, timeout=ANSWER_SECONDS)
     if not reading.done():
         reading.cancel()
@@ -64,14 +64,18 @@ async def look_at_redis(service: "Service") -> RedisState | None:
     return reading.result()
 
 
-async def _read(client: redis.asyncio.Redis, namespace: str, tokens_per_second: float) -> RedisState | None:
+async def _read(client: redis.asyncio.Redis, models: Sequence[ServedModel]) -> RedisState | None:
+    directories = [model.side.directory for model in models]
     try:
-        depth, memory, stats = await asyncio.gather(
-            queue_depth(client, namespace, tokens_per_second), client.info("memory"), client.info("stats")
+        memory, stats, *depths = await asyncio.gather(
+            client.info("memory"),
+            client.info("stats"),
+            *(queue_depth(client, each.pinned_namespace or "", each.tokens_per_second()) for each in directories),
         )
     except RedisError:
         return None
-    return RedisState(depth, memory, stats) if depth else None
+    told = {model.name: depth for model, depth in zip(models, depths, strict=True) if depth is not None}
+    return RedisState(told, memory, stats) if len(told) == len(models) else None
 
 
 def _build() -> Iterator[Metric]:
@@ -108,25 +112,31 @@ def _redis(state: RedisState | None) -> Iterator[Metric]:
         "Cached vectors that Redis let go for want of memory",
         state.stats["evicted_keys"],
     )
-    yield from _queue(state.depth)
+    yield from _queue(state.depths)
 
 
-def _queue(depth: QueueDepth) -> Iterator[Metric]:
+def _queue(depths: Mapping[str, QueueDepth]) -> Iterator[Metric]:
+    labels = ["model", "class"]
     jobs = GaugeMetricFamily(
-        "premises_queue_jobs", "Jobs admitted and not finished, by class of work", labels=["class"]
+        "premises_queue_jobs", "Jobs admitted and not finished, by model and class of work", labels=labels
     )
-    tokens = GaugeMetricFamily("premises_queue_tokens", "The same in estimated tokens", labels=["class"])
+    tokens = GaugeMetricFamily("premises_queue_tokens", "The same in estimated tokens", labels=labels)
     wait = GaugeMetricFamily(
         "premises_queue_estimated_wait_seconds",
         "Until a class and those served before it are done, at the speed that the workers report; infinite without one",
-        labels=["class"],
+        labels=labels,
     )
-    for name, of_class in depth.classes:
-        jobs.add_metric([name], of_class.jobs)
-        tokens.add_metric([name], of_class.tokens)
-        without_worker = math.inf if of_class.tokens else 0.0
-        wait.add_metric([name], without_worker if of_class.wait_seconds is None else of_class.wait_seconds)
-    yield from (jobs, tokens, wait)
-    yield GaugeMetricFamily("premises_queue_waiting_jobs", "Jobs that no worker has taken", depth.waiting_jobs)
-    yield GaugeMetricFamily("premises_queue_held_jobs", "Jobs that workers of any model have taken", depth.held_jobs)
-    yield GaugeMetricFamily("premises_dead_letters", "Jobs kept because no worker can embed them", depth.dead_letters)
+    waiting = GaugeMetricFamily("premises_queue_waiting_jobs", "Jobs that no worker has taken", labels=["model"])
+    for model, depth in depths.items():
+        for name, of_class in depth.classes:
+            jobs.add_metric([model, name], of_class.jobs)
+            tokens.add_metric([model, name], of_class.tokens)
+            without_worker = math.inf if of_class.tokens else 0.0
+            wait.add_metric([model, name], without_worker if of_class.wait_seconds is None else of_class.wait_seconds)
+        waiting.add_metric([model], depth.waiting_jobs)
+    yield from (jobs, tokens, wait, waiting)
+    of_all_models = next(iter(depths.values()))
+    yield GaugeMetricFamily("premises_queue_held_jobs", "Jobs that workers of any model hold", of_all_models.held_jobs)
+    yield GaugeMetricFamily(
+        "premises_dead_letters", "Jobs kept because no worker can embed them", of_all_models.dead_letters
+    )

@@ -85,15 +85,16 @@ class ProcessMetrics:
     def follow(self, service: "Service") -> None:
         """Take the numbers from the parts of this service from now on."""
         self._service = service
-        cache, side = service.side.embeddings.cache, service.side
+        cache, publisher = service.side.embeddings.cache, service.side.publisher  # those of all models
+        listeners = [model.side.listener for model in service.models.all()]
         self._carried = [
             _Carried(self._hits.labels(PROCESS_TIER), lambda: cache.process_hits),
             _Carried(self._misses.labels(PROCESS_TIER), lambda: cache.redis_hits + cache.misses),
             _Carried(self._hits.labels(REDIS_TIER), lambda: cache.redis_hits),
             _Carried(self._misses.labels(REDIS_TIER), lambda: cache.misses),
             _Carried(self._evictions, lambda: cache.evictions),
-            _Carried(self._published, lambda: side.publisher.published_jobs),
-            _Carried(self._reenqueued, lambda: side.listener.reenqueued_jobs),
+            _Carried(self._published, lambda: publisher.published_jobs),
+            _Carried(self._reenqueued, lambda: sum(listener.reenqueued_jobs for listener in listeners)),
             _Carried(self._cpu_seconds, cpu_seconds),
         ]
 
@@ -105,7 +106,7 @@ class ProcessMetrics:
             carried.update()
         service = self._service
         self._cache_bytes.set(service.side.embeddings.cache.held_bytes)
-        self._awaited.set(len(service.side.embeddings.awaited))
+        self._awaited.set(sum(len(model.side.embeddings.awaited) for model in service.models.all()))
         self._body_bytes.set(service.room.held_bytes)
         self._large_bodies.set(service.room.large_bodies)
         self._ready.set(not service.reasons_not_ready())

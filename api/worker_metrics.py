@@ -5,7 +5,7 @@ with it; the next one has another name.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -95,10 +95,15 @@ HISTOGRAMS_BY_CLASS: dict[str, tuple[str, Callable[[ClassCounts], Distribution]]
 }
 
 
-def worker_families(workers: Sequence[Heartbeat], *, serving: int) -> Iterator[Metric]:
-    """Everything about the workers that live; `serving`: those of them that serve this API's corpus."""
+def worker_families(workers: Sequence[Heartbeat], serving: Mapping[str, int]) -> Iterator[Metric]:
+    """Everything about the workers that live; `serving`: how many of them serve each of this API's models."""
     yield GaugeMetricFamily("premises_workers", "Live workers, of any model", len(workers))
-    yield GaugeMetricFamily("premises_serving_workers", "Live workers of the model and namespace served here", serving)
+    of_model = GaugeMetricFamily(
+        "premises_serving_workers", "Live workers of a model and namespace that are served here", labels=["model"]
+    )
+    for model, count in serving.items():
+        of_model.add_metric([model], count)
+    yield of_model
     info = GaugeMetricFamily(
         "premises_worker_info",
         "What a worker runs",

@@ -242,6 +242,7 @@ def test_a_worker_tells_its_batches_waits_and_failures(server: MeteredServer) ->
     assert after["premises_worker_gpu_memory_bytes"] == 0
     assert after.value("premises_worker_info", model="fake-model", device="cpu", kernel="fake") == 1
     assert (after["premises_workers"], after["premises_serving_workers"]) == (1, 1)
+    assert after["premises_worker_takes_jobs"] == 1
 
 
 def test_what_is_served_is_told(server: MeteredServer) -> None:

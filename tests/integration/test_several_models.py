@@ -15,6 +15,7 @@ import redis
 
 from shared.embedding_cache import text_key
 from tests.embedding_fakes import FakeEncoder, fake_vector, wait_until
+from tests.exposition import Growth, Scrape
 from tests.fake_deployment import MODEL, FakeDeployment, fake_deployment
 from tests.processes import Process, run_prepare, running_api
 
@@ -99,6 +100,23 @@ def test_status_tells_of_every_model(models: TwoModels) -> None:
         (MODEL, "fake", 1),
         (OTHER, "other", 1),
     ]
+
+
+def test_metrics_count_these_routes_and_tell_the_queue_of_every_model(models: TwoModels) -> None:
+    before = Scrape.from_api(models.url)
+    models.vector(input="counted", model=OTHER)
+    assert models.post(input=["poison"]).status_code == 400
+    growth = Growth(before, Scrape.from_api(models.url))
+    of_route = {"route": "/v1/embeddings", "method": "POST"}
+    assert growth("premises_http_requests_total", **of_route, status="200") == 1
+    assert growth("premises_http_requests_total", **of_route, status="400") == 1
+    assert growth("premises_http_requests_rejected_total", reason="unembeddable_text") == 1
+    stages = "premises_http_request_stage_duration_seconds_count"
+    assert growth(stages, route="/v1/embeddings", stage="encode") == 1
+    assert growth(stages, route="/v1/embeddings", stage="embed") == 2
+    for model in (MODEL, OTHER):
+        assert growth.after.value("premises_serving_workers", model=model) == 1
+        assert growth.after.value("premises_queue_tokens", model=model, **{"class": "states"}) >= 0
 
 
 def test_a_text_that_the_model_cannot_embed_is_named(models: TwoModels) -> None:
