@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from shared.corpus import read_corpus
 from shared.demo import demo_corpus_path
 from shared.embedding_cache import Vector
 from shared.errors import ModelError
-from shared.model_catalogue import POOLINGS
+from shared.model_catalogue import POOLINGS, Pooling
 from tests.model_folders import LINES, SHAPES, write_json, write_model_folder, write_pooling
 from worker.encoder import Encoder
 from worker.kernel_candidates import PACKED
@@ -51,9 +52,18 @@ def load(
     cache_dtype: str = "float32",
     kernel: str = AUTO,
     threads: int = 0,
+    pooling: Pooling | Literal[""] = "",
 ) -> Encoder:
     """Kernel and threads are chosen at each load, and differ in the last bit, unless they are given."""
-    return Encoder.load(folder, dtype=dtype, device=device, cache_dtype=cache_dtype, kernel=kernel, threads=threads)
+    return Encoder.load(
+        folder,
+        dtype=dtype,
+        device=device,
+        cache_dtype=cache_dtype,
+        kernel=kernel,
+        threads=threads,
+        pooling=pooling,
+    )
 
 
 def reference(folder: Path, texts: Sequence[str]) -> Vector:
@@ -101,6 +111,16 @@ def test_every_pooling_gives_the_vectors_of_sentence_transformers(pooling: str, 
 def test_pooling_that_flags_name_gives_the_vectors_of_sentence_transformers(pooling: str, tmp_path: Path) -> None:
     folder = write_model_folder(tmp_path / "m", "bert", pooling=pooling, normalize=False, old_style=True)
     encoder = load(folder)
+    np.testing.assert_allclose(encoder.embed(encoder.tokenize(TEXTS)), reference(folder, TEXTS), atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_the_operators_pooling_replaces_the_folders_own(pooling: Pooling, tmp_path: Path) -> None:
+    own = "mean" if pooling != "mean" else "cls"
+    folder = write_model_folder(tmp_path / "m", "bert", pooling=own, normalize=False)
+    encoder = load(folder, pooling=pooling)
+    assert encoder.namespace != load(folder).namespace
+    write_pooling(folder, pooling)
     np.testing.assert_allclose(encoder.embed(encoder.tokenize(TEXTS)), reference(folder, TEXTS), atol=1e-5)
 
 
