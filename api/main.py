@@ -1,6 +1,7 @@
 """The API process: `create_app` makes the application, `python -m api.main` serves it."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from api.request_log import RequestFields, RequestLog
 from api.routes import lean, openai, operations, premises, state_search, tei
 from api.service import running_service
 from api.unread_body import UnreadBody
+from shared.configuration import shown_configuration
 from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
 from shared.settings import Settings, load_settings
@@ -94,6 +96,7 @@ def main() -> None:
         print(f"The API cannot start: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         sys.exit(2)
     set_up_logging(settings, RequestFields())
+    log.info("the API starts with %(configuration)s", {"configuration": shown_configuration(settings, os.environ)})
     if settings.api_processes == 1:
         uvicorn.run(app, **server_options(settings))
     else:

@@ -8,8 +8,10 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from redis.connection import parse_url
 
 from shared.errors import SettingsError
 from shared.model_catalogue import CatalogueModel, ModelList, PoolingChoice, complete_catalogue
@@ -28,6 +30,18 @@ PositiveInt = Annotated[int, Field(gt=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
 
 
+def _check_redis_url(url: str) -> str:
+    """Raise `ValueError`, which does not repeat the password, for what no Redis client would take."""
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call] # redis leaves it so
+    except ValueError:
+        raise ValueError("write it as redis://host:6379/0, with user:password@ before the host if need be") from None
+    return url
+
+
+RedisUrl = Annotated[str, AfterValidator(_check_redis_url)]
+
+
 class Settings(BaseSettings):
     """Every setting of the API, the worker and the commands; the field `max_k` is the variable `MAX_K`."""
 
@@ -39,11 +53,13 @@ class Settings(BaseSettings):
     api_processes: PositiveInt = Field(
         1, description="API processes on that port; each has its own limits on bodies, threads and in-process cache"
     )
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="broker, cache and notifications")
+    redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="broker, cache and notifications", repr=False)
 
     # Who may ask
     api_keys: SecretStr = Field(
-        SecretStr(""), description="keys, comma separated, of which each request must show one; unset: none is wanted"
+        SecretStr(""),
+        description="keys, comma separated, of which each request must show one; unset: none is wanted",
+        repr=False,
     )
     api_keys_file: Path | None = Field(
         None, description="file with such keys, one a line; it is read again when it changes"
@@ -189,7 +205,13 @@ def _refuse_empty_keys() -> None:
 
 def _describe(error: ValidationError) -> str:
     faults = error.errors(include_url=False, include_input=True)
-    return " ".join(f"{_variable(f['loc'])}={f['input']!r} cannot be used: {f['msg']}." for f in faults)
+    return " ".join(f"{_variable(f['loc'])}{_shown(f)} cannot be used: {f['msg']}." for f in faults)
+
+
+def _shown(fault: ErrorDetails) -> str:
+    """The value at fault, unless it belongs to a setting that may hold a secret."""
+    field = Settings.model_fields[str(fault["loc"][0])]
+    return f"={fault['input']!r}" if field.repr else ""
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

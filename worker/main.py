@@ -6,6 +6,7 @@ import sys
 from typing import NoReturn
 
 from shared.artifacts import model_folder
+from shared.configuration import shown_configuration
 from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
 from shared.settings import load_settings
@@ -25,6 +26,9 @@ def main() -> NoReturn:
     try:
         settings = load_settings()
         set_up_logging(settings, JobFields())
+        log.info(
+            "the worker starts with %(configuration)s", {"configuration": shown_configuration(settings, os.environ)}
+        )
         encoder = Encoder.load(
             model_folder(settings),
             dtype=settings.dtype,

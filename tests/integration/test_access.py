@@ -285,5 +285,6 @@ def test_no_key_is_ever_logged(api: Api) -> None:
         api.ask(authorization, "/nowhere")
     wait_until(lambda: api.log.read_text().count("GET /nowhere 401") >= 2)
     log = api.log.read_text()
+    assert "API_KEYS=********** " in log
     assert "GET /max-new-premises 200" in log
     assert [form for form in forms if form in log] == []

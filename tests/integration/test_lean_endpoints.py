@@ -360,6 +360,13 @@ def test_the_stages_are_timed_for_the_client(server: Server) -> None:
     }
 
 
+def test_api_and_worker_say_at_their_start_how_they_are_configured(server: Server) -> None:
+    for log, name in ((server.logs[0].read_text(), "API"), (server.worker.output(), "worker")):
+        [line] = [line for line in log.splitlines() if f"the {name} starts with " in line]
+        assert f" REDIS_URL={server.redis_url} " in line
+        assert " MAX_K=1024 " in line
+
+
 def test_no_text_of_a_user_reaches_the_logs(server: Server) -> None:
     private = "unpublished_lemma_of_mine"
     retrieve(

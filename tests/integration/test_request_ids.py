@@ -54,13 +54,13 @@ class Logged:
         return entry
 
     def worker_says(self, request_id: str, words: str) -> str:
-        """The worker's line with this id and these words, once it is there."""
+        """The worker's first line with this id and these words, once it is there."""
 
         def found() -> list[str]:
             return [line for line in self.worker.output().splitlines() if request_id in line and words in line]
 
         wait_until(found)
-        [line] = found()
+        line = found()[0]
         assert line.count(request_id) == 1
         return line
 
@@ -83,6 +83,12 @@ def test_a_request_and_its_job_share_the_id(logged: Logged) -> None:
     assert (entry["method"], entry["path"], entry["status"]) == ("POST", "/retrieve", 200)
     assert isinstance(entry["total_ms"], float)
     logged.worker_says("found-by-this", "to embed")
+
+
+def test_the_configuration_is_an_object_in_json(logged: Logged) -> None:
+    first = json.loads((logged.fake.folder / "api.log").read_text().splitlines()[0])
+    assert first["configuration"]["MODEL_ID"] == logged.fake.environment["MODEL_ID"]
+    assert first["configuration"]["MAX_TEXT_CHARACTERS"] == 1_000_000
 
 
 def test_a_text_that_fails_is_found_by_the_id(logged: Logged) -> None:

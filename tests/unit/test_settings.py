@@ -59,6 +59,26 @@ def test_a_value_that_cannot_be_used_is_named_with_its_variable(
     assert value in str(failure.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["host:6379", "http://:hunter2@host", "redis://:hunter2@host:port/0", "redis://h/0?db=x"]
+)
+def test_an_address_of_redis_that_cannot_be_used_is_named_and_not_repeated(
+    environment: dict[str, str], url: str
+) -> None:
+    environment["REDIS_URL"] = url
+    with pytest.raises(SettingsError, match=r"^REDIS_URL cannot be used: ") as failure:
+        loaded(environment)
+    assert "redis://host:6379/0" in str(failure.value)
+    assert "hunter2" not in str(failure.value)
+
+
+@pytest.mark.parametrize("name", ["API_KEYS", "API_KEYS_FILE"])
+def test_keys_that_are_set_to_nothing_end_the_start(environment: dict[str, str], name: str) -> None:
+    environment[name] = ""
+    with pytest.raises(SettingsError, match=f"^{name} is empty"):
+        loaded(environment)
+
+
 def test_a_retired_variable_warns_once(environment: dict[str, str]) -> None:
     environment["LRU_CACHE_SIZE"] = "131072"
     with warnings.catch_warnings(record=True) as caught:
