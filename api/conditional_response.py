@@ -1,6 +1,8 @@
 """Answers a GET or HEAD from ready bytes: content coding, validators and revalidation as RFC 9110 says."""
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import Request, Response
@@ -38,16 +40,20 @@ CONDITIONAL_RESPONSES: dict[int | str, dict[str, Any]] = {
 """Answers of such a route, for the OpenAPI document."""
 
 
-def conditional_response(request: Request, answer: ReadyAnswer) -> Response:
-    """The answer in the coding that the client prefers, or 304 where it says that it has it."""
+def conditional_response(
+    request: Request,
+    answer: ReadyAnswer,
+    *,
+    media_type: str = "application/json",
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Response:
+    """The answer in the coding that the client prefers, or 304 where it says that it has it; `headers` go with both."""
     accepted = ",".join(request.headers.getlist("accept-encoding"))
     chosen = answer.gzipped if prefers_gzip(accepted) else answer.plain
     if has_validator(",".join(request.headers.getlist("if-none-match")), chosen.etag):
-        return Response(status_code=304, headers=_headers(chosen))
-    headers = _headers(chosen)
-    if chosen.coding != "identity":
-        headers["Content-Encoding"] = chosen.coding
-    return Response(chosen.content, headers=headers, media_type="application/json")
+        return Response(status_code=304, headers={**headers, **_headers(chosen)})
+    coding = {} if chosen.coding == "identity" else {"Content-Encoding": chosen.coding}
+    return Response(chosen.content, headers={**headers, **_headers(chosen), **coding}, media_type=media_type)
 
 
 def prefers_gzip(accept_encoding: str) -> bool:

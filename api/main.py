@@ -18,10 +18,11 @@ from api.body_intake import BodyIntake, BodyRoom
 from api.cross_origin import allow_origins, parse_origins
 from api.errors import install_error_handlers
 from api.metrics import Metrics, check_multiprocess_folder
+from api.page_files import PageFiles
 from api.process_group import ServerOptions, end_with_parent, run_process_group
 from api.request_count import count_requests
 from api.request_log import RequestFields, RequestLog
-from api.routes import lean, openai, operations, premises, state_search, tei
+from api.routes import lean, openai, operations, page, premises, state_search, tei
 from api.service import running_service
 from api.unread_body import UnreadBody
 from shared.configuration import shown_configuration
@@ -82,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(openai.router)
     app.include_router(tei.router)
     app.include_router(operations.router)
+    app.include_router(page.make_router(PageFiles.load()))
     count_requests(app, metrics.requests)
     return app
 

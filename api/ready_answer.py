@@ -1,4 +1,4 @@
-"""Answers whose bytes are made once, plain and gzipped, in files that every API process of a host maps."""
+"""Answers whose bytes are made once, plain and gzipped: large ones in files that every API process of a host maps."""
 
 import gzip
 import hashlib
@@ -19,7 +19,7 @@ class Representation:
     """One form of an answer."""
 
     content: memoryview
-    """Mapped: holding it costs no memory of the process's own."""
+    """Mapped, where it is large: holding it costs no memory of the process's own."""
     coding: ContentCoding
     etag: str
     """A strong validator with its quotes: equal exactly for equal bytes."""
@@ -27,7 +27,11 @@ class Representation:
     @classmethod
     def open(cls, path: Path, coding: ContentCoding) -> Self:
         """Map a file; raises `CorpusError` where it is missing or empty."""
-        content = memoryview(map_bytes(path))
+        return cls.of(memoryview(map_bytes(path)), coding)
+
+    @classmethod
+    def of(cls, content: memoryview, coding: ContentCoding) -> Self:
+        """The form that these bytes are."""
         return cls(content, coding, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
@@ -43,11 +47,21 @@ class ReadyAnswer:
         """Map what `write_ready_answer` wrote; raises `CorpusError` where a file is missing or empty."""
         return cls(Representation.open(path, "identity"), Representation.open(_gzipped(path), "gzip"))
 
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """A small answer, kept in memory."""
+        gzipped = _compress(content)
+        return cls(Representation.of(memoryview(content), "identity"), Representation.of(memoryview(gzipped), "gzip"))
+
 
 def write_ready_answer(path: Path, content: bytes) -> None:
     """Write an answer and, beside it, its gzipped form; equal contents give equal files."""
     path.write_bytes(content)
-    _gzipped(path).write_bytes(gzip.compress(content, GZIP_LEVEL, mtime=0))
+    _gzipped(path).write_bytes(_compress(content))
+
+
+def _compress(content: bytes) -> bytes:
+    return gzip.compress(content, GZIP_LEVEL, mtime=0)
 
 
 def _gzipped(path: Path) -> Path:
