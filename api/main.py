@@ -76,7 +76,6 @@ def create_app(settings: Settings) -> FastAPI:
     if origins := parse_origins(settings.cors_origins):
         allow_origins(app, origins)  # around the keys: a browser asks without one whether it may send one
     app.add_middleware(RequestLog)
-    app.add_middleware(UnreadBody, timeout_seconds=settings.retrieve_timeout_seconds)
     app.include_router(lean.router)
     app.include_router(state_search.router)
     app.include_router(premises.router)
@@ -85,6 +84,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(operations.router)
     app.include_router(page.make_router(PageFiles.load()))
     count_requests(app, metrics.requests)
+    # around all others: neither the log nor a count waits for what is thrown away
+    app.add_middleware(UnreadBody, timeout_seconds=settings.retrieve_timeout_seconds)
     return app
 
 
@@ -115,6 +116,7 @@ def server_options(settings: Settings) -> ServerOptions:
         timeout_graceful_shutdown=GRACEFUL_STOP_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
+        ws="none",  # it has no use here, asks for no key, and logs the headers of a handshake at DEBUG
     )
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
@@ -37,6 +37,7 @@ class ServerOptions(TypedDict):
     timeout_graceful_shutdown: int
     timeout_keep_alive: int
     server_header: bool
+    ws: Literal["none"]
 
 
 class ProcessGroup(Multiprocess):

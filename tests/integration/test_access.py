@@ -276,6 +276,18 @@ def test_a_setting_that_cannot_be_used_ends_the_start_and_is_named(tmp_path: Pat
     assert "Traceback" not in said
 
 
+def test_a_handshake_of_a_websocket_is_a_request_like_any_other(api: Api) -> None:
+    handshake = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
+    for authorization, status in ((f"Bearer {LISTED}", 200), (f"Bearer {WRONG}", 401)):
+        headers = handshake | {"Authorization": authorization}
+        assert httpx.get(f"{api.url}/max-new-premises", headers=headers).status_code == status
+
+
 def test_no_key_is_ever_logged(api: Api) -> None:
     forms = [
         key for shown in (LISTED, IN_FILE, WRONG) for key in (shown, base64.b64encode(shown.encode()).decode()[:-4])

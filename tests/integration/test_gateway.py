@@ -135,7 +135,7 @@ def test_a_request_id_is_passed_on_and_one_is_made_where_it_is_missing_or_unusab
     assert all(len(request_id) == 32 for request_id in made)
 
 
-@pytest.mark.parametrize("status", [404, 413, 422, 429, 502, 503, 504])
+@pytest.mark.parametrize("status", [401, 404, 413, 422, 429, 502, 503, 504])
 def test_an_error_of_a_replica_passes_unchanged(gateway: Gateway, status: int) -> None:
     answer = gateway.ask("GET", f"/status/{status}")
     assert answer.status == status
