@@ -9,6 +9,8 @@ import { Search } from "./search.js";
 import { ask } from "./requests.js";
 import { button, byId } from "./elements.js";
 
+const LONGEST_ADDRESS = 32_000; // browsers and chat programs cut longer ones, and half a question is none
+
 const tabs = [byId("search-tab"), byId("server-tab")];
 
 const form = {
@@ -60,7 +62,7 @@ function onTabKey(event) {
   tabs[to].focus();
 }
 
-/** The address carries what was asked, behind its `#`: it can be sent to others, and no server sees it. */
+/** The address carries what was asked, unless that is too long, behind its `#`: it can be sent to others, and no server sees it. */
 function remember() {
   const fields = new URLSearchParams();
   if (tabs[1].getAttribute("aria-selected") === "true") fields.set("view", "server");
@@ -68,7 +70,8 @@ function remember() {
   form.chooser.chosen.forEach((label) => fields.append("module", label));
   for (const { name, decl } of form.newPremises.values()) fields.append("new", JSON.stringify([name, decl]));
   if (form.number.value !== form.number.defaultValue) fields.set("k", form.number.value);
-  history.replaceState(null, "", `#${fields}`);
+  const address = fields.toString();
+  history.replaceState(null, "", address.length > LONGEST_ADDRESS ? location.pathname + location.search : `#${address}`);
 }
 
 /** Fill in what the address carries; returns whether there is something to ask. */

@@ -219,6 +219,13 @@ def test_an_address_carries_the_question(browser: Browser, visit: Visit, site: S
         assert not any("Nat" in address for address in other.asked)
 
 
+def test_an_address_that_would_be_too_long_carries_nothing(visit: Visit) -> None:
+    search(visit.page)
+    assert "goal=" in visit.page.url
+    search(visit.page, f"{GOAL} " + "x" * 40_000)
+    assert "goal=" not in visit.page.url
+
+
 def test_what_is_missing_is_said_without_asking_the_server(visit: Visit) -> None:
     page = visit.page
     page.get_by_role("button", name="Find premises").click()
@@ -246,6 +253,9 @@ def test_a_full_queue_is_told_with_the_time_to_come_back(visit: Visit, site: Sit
         visit.page.get_by_label("Goal state").press("Control+Enter")
         assert re.search(r"queue is full.* \d+ s", problem(visit.page), re.DOTALL)
         assert len(visit.failed_requests) == 1
+        searched = httpx.get(f"{site.url}/api/search", params={"query": "a third", "results": 6, "rev": "v4.22.0"})
+        assert (searched.status_code, searched.json()["error"]) == (429, "Too Many Requests")
+        assert f"{searched.headers['retry-after']} s" in searched.json()["schema"]["description"]
         visit.page.get_by_role("tab", name="Server").click()
         expect(visit.page.get_by_role("row", name=re.compile("^goals 1 9 "))).to_be_visible()
     finally:

@@ -116,3 +116,10 @@ def test_a_long_goal_fits_into_the_address(server: Server) -> None:
     hypotheses = "\n".join(f"h{number} : Membership.mem s «x {number}»" for number in range(400))
     goal = f"{hypotheses}\n⊢ True"
     assert [premise["name"] for premise in lean_search_client(server, goal, "3")] == retrieved(server, goal, 3)
+
+
+def test_the_goal_in_the_address_is_in_no_log(server: Server) -> None:
+    lean_search_client(server, "secret : Goal\n⊢ secret")
+    logged = server.logs[0].read_text()
+    assert "GET /api/search 200" in logged
+    assert "secret" not in logged
