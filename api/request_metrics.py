@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 UNKNOWN_ROUTE = "unknown"
 """Stands for every path that no route knows: what strangers try must not become a label each."""
 
+UNDOCUMENTED_STATUSES = (499, 500)
+"""How requests that take time may end besides: their client left, or the server failed on them."""
+
 REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 
@@ -66,8 +69,9 @@ class RequestMetrics:
     def expect(self, table: "RouteTable") -> None:
         """Begin every series at 0, so that the first request of its kind is seen as an increase."""
         for route in table.routes:
+            ends_otherwise = UNDOCUMENTED_STATUSES if route.has_stages else ()
             for method in route.methods:
-                for status in route.statuses:
+                for status in (*route.statuses, *ends_otherwise):
                     self._counter(route.path, method, status)
         for method in ("GET", "POST"):
             self._counter(UNKNOWN_ROUTE, method, 404)

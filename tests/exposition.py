@@ -57,6 +57,14 @@ class Scrape:
             names.setdefault(name, set()).update(label for label, _ in labels)
         return names
 
+    def sample_types(self) -> dict[str, str]:
+        """The type of each sample name's family."""
+        return {sample.name: family.type for family in self.families.values() for sample in family.samples}
+
+    def labels_of(self, family: Metric) -> set[str]:
+        """The labels of a family, without the bound of a histogram's bucket."""
+        return {label for sample in family.samples for label in sample.labels} - {"le"}
+
     def _samples(self) -> Iterator[tuple[str, Labels, float]]:
         return ((name, labels, value) for (name, labels), value in self.values.items())
 

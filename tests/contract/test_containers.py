@@ -28,7 +28,7 @@ from tests.compose_files import (
 SERVICES: dict[str, dict[str, Any]] = read_compose()["services"]
 IMAGES = [("Dockerfile.api", "api"), ("Dockerfile.api", "flower"), ("Dockerfile.worker", "worker")]
 STAGES = {path.name: read_dockerfile(path) for path in DOCKERFILES}
-EXACT_VERSION = re.compile(r"[\w./-]+:\d+\.\d+\.\d+[\w.-]*")
+EXACT_VERSION = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*")
 EXAMPLE = (REPOSITORY / ".env.example").read_text()
 
 
@@ -42,11 +42,13 @@ def environment_of(service: dict[str, Any]) -> dict[str, str | None]:
     return environment
 
 
-def test_only_the_gateway_is_published_and_flower_on_loopback() -> None:
+def test_only_the_gateway_is_published_and_pages_for_operators_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published == {
         "gateway": ["${PUBLISH_ADDRESS:-0.0.0.0}:${PORT:-8000}:8080"],
         "flower": ["127.0.0.1:${FLOWER_PORT:-5555}:5555"],
+        "prometheus": ["127.0.0.1:${PROMETHEUS_PORT:-9090}:9090"],
+        "grafana": ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"],
     }
 
 

@@ -15,15 +15,19 @@ import pytest
 
 from shared.messages import Priority
 from shared.redis_client import leases_key
+from tests.compose_files import REPOSITORY
 from tests.embedding_fakes import wait_until
 from tests.exposition import Growth, Scrape
 from tests.fake_deployment import FakeDeployment, fake_deployment
+from tests.monitoring_files import expressions
 from tests.processes import run_prepare, running_api
+from tests.promql import problems
 
 PRIVATE_STATE = "a goal that nobody else may see"
 KEY = "a-key-for-tests-0123456789"
 LABELS = {"class", "device", "digest", "dtype", "kernel", "le", "method", "model", "namespace", "reason", "revision"}
 LABELS |= {"route", "stage", "status", "tier", "version", "worker"}
+DOCUMENT = REPOSITORY / "docs/metrics.md"
 TIMED_STAGES = {"receive", "parse", "embed", "select", "search"}
 
 
@@ -62,6 +66,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MeteredServer]:
             server = MeteredServer(deployment, url)
             wait_until(lambda: server.scrape().total("premises_worker_batch_tokens_count") > 0)
             yield server
+
+
+@pytest.fixture(scope="module")
+def scrape(server: MeteredServer) -> Scrape:
+    assert server.post(state="so that there is something to see").status_code == 200
+    return server.scrape()
+
+
+def exposed_name(name: str, kind: str) -> str:
+    return f"{name}_total" if kind == "counter" else name
 
 
 def rejections(growth: Growth) -> dict[str, float]:
@@ -258,6 +272,27 @@ def test_what_is_served_is_told(server: MeteredServer) -> None:
     waits = {name: scrape.value("premises_queue_estimated_wait_seconds", **{"class": name})
              for name in ("states", "premises", "corpus")}  # fmt: skip
     assert waits == {"states": 0, "premises": 0, "corpus": 0}
+
+
+def test_dashboard_and_alerts_ask_only_for_what_is_there(scrape: Scrape) -> None:
+    labels, types = scrape.label_names(), scrape.sample_types()
+    found = [(where, problem) for where, text in expressions() for problem in problems(text, labels, types)]
+    assert found == []
+    assert "route" in labels["premises_http_requests_total"]  # what the variable of the dashboard lists
+
+
+def test_the_document_lists_every_metric_as_it_is_exported(scrape: Scrape) -> None:
+    rows = re.findall(r"^\| `(premises_\w+)` \| (\w+) \| (.*?) \| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE)
+    listed = {name: (kind, labels, meaning) for name, kind, labels, meaning in rows}
+    assert len(rows) == len(listed)
+    assert listed == {
+        exposed_name(family.name, family.type): (
+            family.type,
+            ", ".join(f"`{label}`" for label in sorted(scrape.labels_of(family))),
+            family.documentation,
+        )
+        for family in scrape.families.values()
+    }
 
 
 def test_while_redis_is_frozen_a_scrape_answers_in_time_and_says_so(server: MeteredServer) -> None:
