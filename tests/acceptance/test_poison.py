@@ -59,35 +59,6 @@ def test_a_poison_fails_its_own_request_not_its_neighbours_and_becomes_a_dead_le
         wait_until(deployment.is_idle, 20)
 
 
-def test_dead_letters_are_listed_requeued_and_dropped_with_celery(deploy: Deploy) -> None:
-    with deploy(FAKE_WORKER_MEMORY_TOKENS=str(MEMORY_TOKENS)) as deployment:
-        worker = deployment.start_worker()
-        replica = deployment.start_replica()
-        large = body_of("⊢ large", ["large ".ljust(MEMORY_TOKENS + 1, "m")])
-        assert post(replica.url, large).status == 422
-        assert post(replica.url, body_of("⊢ poison", [])).status == 422
-        by_kind = {letter["errors"][0]["kind"]: letter["id"] for letter in letters(deployment)}
-        assert set(by_kind) == {"out_of_memory", "model_error"}
-
-        unknown = deployment.run_celery("dead-letters", "requeue", "0123456789ab")
-        assert unknown.popen.returncode == 1
-        assert "There is no dead letter 0123456789ab" in unknown.output()
-        assert deployment.run_celery("dead-letters", "drop").popen.returncode == 2
-
-        worker.stop()
-        deployment.start_worker(FAKE_WORKER_MEMORY_TOKENS="100000")  # a larger machine
-        requeued = deployment.run_celery("dead-letters", "requeue", by_kind["out_of_memory"])
-        assert "requeued: 1 texts" in requeued.output()
-        wait_until(deployment.is_idle, 20)
-        assert [letter["id"] for letter in letters(deployment)] == [by_kind["model_error"]]
-        assert post(replica.url, large).status == 200
-
-        assert "requeued" in deployment.run_celery("dead-letters", "requeue", "--all").output()
-        wait_until(lambda: len(letters(deployment)) == 1, 20)  # it has failed again
-        assert "1 dropped" in deployment.run_celery("dead-letters", "drop", "--all").output()
-        assert "There are no dead letters" in deployment.run_celery("dead-letters", "list").output()
-
-
 def _ended(worker: Process) -> Callable[[], bool]:
     return lambda: worker.popen.poll() is not None
 
