@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -139,10 +138,12 @@ def _describe_corpus(service: "Service") -> CorpusStatus | None:
 
 def describe_worker(worker: Heartbeat, namespace: str | None) -> WorkerStatus:
     """What a heartbeat tells to people; of its jobs only how many there are."""
-    told = asdict(worker) | {
+    told = {name: getattr(worker, name) for name in Heartbeat.__slots__} | {
         "serves_us": worker.namespace == namespace,
         "takes_jobs": worker.takes_jobs,
         "held_jobs": len(worker.held_jobs),
+        "tokens_embedded": worker.counts.tokens,
+        "returned_jobs": worker.counts.returned_jobs,
         "tokens_per_second": round(worker.tokens_per_second, 1),
     }
     return WorkerStatus(**{name: told[name] for name in WorkerStatus.model_fields})

@@ -103,17 +103,29 @@ class WorkerStatus(Answer):
     dimension: int
     max_tokens: int
     """Longest text; longer ones are truncated."""
+    pooling: str
+    """What replaces the model's own pooling; empty: nothing."""
+    normalized: bool
     tokens_per_byte: float
     tokens_per_second: float
     held_jobs: int
     waiting_texts: int
     """Of its jobs, not begun."""
     texts_embedded: int
+    tokens_embedded: int
     failed_texts: int
     dropped_jobs: int
     """Nobody waited for them any more."""
+    returned_jobs: int
+    """Given back to the queue, in part or whole."""
+    memory_bytes: int
+    """Of the process now, without a GPU's."""
     peak_memory_bytes: int
-    """Without a GPU's."""
+    """The most that it has had, without a GPU's."""
+    gpu_memory_bytes: int
+    """Held by the process; 0 without a GPU."""
+    gpu_memory_limit_bytes: int
+    """What the GPU has."""
     started_at: float
     last_job_at: float
     """When it was given its latest job; before the first, when it started."""
