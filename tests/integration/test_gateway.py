@@ -198,6 +198,23 @@ def test_what_the_gateway_refuses_itself_is_a_sentence_in_json(
     assert gateway.replicas.seen == []
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"error": {"message": "", "type": "invalid_request_error", "param": None, "code": None}}),
+        ("/embed", {"error": "", "error_type": "Validation"}),
+    ],
+)
+def test_what_the_gateway_refuses_itself_has_the_form_of_the_path(
+    gateway: Gateway, path: str, body: dict[str, object]
+) -> None:
+    sentence = "The body is larger than 2000000 bytes: send fewer or shorter texts."
+    answer = gateway.ask("POST", path, bytes(2_000_001))
+    assert answer.status == 413
+    assert answer.body.decode().replace(sentence, "") == json.dumps(body, separators=(",", ":"))
+    assert sentence in answer.body.decode()
+
+
 def test_a_client_that_leaves_is_noticed_by_the_replica(gateway: Gateway) -> None:
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
         connection.sendall(b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
