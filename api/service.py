@@ -80,21 +80,29 @@ class Service:
         return reasons
 
     async def load_corpus(self) -> None:
-        """Map the prepared snapshot as soon as there is one, then hold the claim on its corpus."""
-        while (folder := current_snapshot(self.settings.data_dir)) is None:  # noqa: ASYNC110 - another process writes it
+        """Map the prepared snapshot as soon as there is one that can be served, then hold the claim on its corpus."""
+        refused = None
+        while self.retriever is None:
+            refused = await self._next_snapshot(refused)
+            await self._try_to_map(refused)
+        self.claim = CorpusClaim(self.side.client, self.require_retriever().snapshot.manifest.corpus_digest)
+        await self.claim.keep()
+
+    async def _next_snapshot(self, refused: Path | None) -> Path:
+        """Wait for a snapshot other than the one that was refused: another process writes it."""
+        while (folder := current_snapshot(self.settings.data_dir)) in (None, refused):  # noqa: ASYNC110 - as it says
             await asyncio.sleep(LOOK_FOR_CORPUS_SECONDS)
+        return folder
+
+    async def _try_to_map(self, folder: Path) -> None:
         try:
             await asyncio.get_running_loop().run_in_executor(self.threads, self._map_corpus, folder)
         except PremiseServerError as error:
             self.corpus_problem = str(error)
             log.error("the corpus cannot be served: %s", error)
-            return
         except Exception:
             self.corpus_problem = "The corpus cannot be served; this process's log says why."
             log.exception("the corpus cannot be served")
-            return
-        self.claim = CorpusClaim(self.side.client, self.require_retriever().snapshot.manifest.corpus_digest)
-        await self.claim.keep()
 
     def _map_corpus(self, folder: Path) -> None:
         started = time.perf_counter()

@@ -6,16 +6,18 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import orjson
 import pytest
 
 from api.snapshot import FORMAT_VERSION, current_snapshot, open_snapshot, withdraw_snapshot
+from api.snapshot_writer import publish_snapshot
 from shared.demo import demo_corpus_path
 from tests.corpora import pack_corpus, unit_vectors
 from tests.embedding_fakes import wait_until
 from tests.fake_deployment import FakeDeployment, fake_deployment
-from tests.processes import Process, prepare_command, run_prepare, running
+from tests.processes import Process, prepare_command, run_prepare, running, running_api, status_of
 
 ROWS = 780
 READ = "read corpus"
@@ -96,11 +98,21 @@ def test_a_second_preparation_computes_nothing(deployment: FakeDeployment) -> No
 
 def test_a_snapshot_of_an_earlier_format_is_written_anew_without_embedding(deployment: FakeDeployment) -> None:
     prepared(deployment)
-    manifest = served(deployment) / "manifest.json"
-    fields = orjson.loads(manifest.read_bytes())
-    manifest.write_bytes(orjson.dumps(fields | {"format_version": FORMAT_VERSION - 1}))
-    assert "embedding" not in prepared(deployment)
+    with running_api(deployment.folder / "api.log", outdated(deployment), ready=False) as url:
+        health = f"{url}/health/ready"
+        wait_until(lambda: f"has format {FORMAT_VERSION - 1}" in httpx.get(health).text)
+        assert "embedding" not in prepared(deployment)
+        wait_until(lambda: status_of(health) == 200)
     assert open_snapshot(served(deployment)).manifest.format_version == FORMAT_VERSION
+
+
+def outdated(deployment: FakeDeployment) -> dict[str, str]:
+    """Leave the snapshot as a program of the last format would have, under another digest; returns the environment."""
+    folder = served(deployment)
+    fields = orjson.loads((folder / "manifest.json").read_bytes()) | {"format_version": FORMAT_VERSION - 1}
+    (folder / "manifest.json").write_bytes(orjson.dumps(fields))
+    publish_snapshot(deployment.folder / "state", folder.rename(folder.with_name("0" * 64)))
+    return deployment.environment
 
 
 def copied_corpus(deployment: FakeDeployment) -> Path:
