@@ -11,8 +11,11 @@ from pathlib import Path
 
 import httpx
 import redis
+from celery import Celery
 
 from api.commands.redis_server import find_redis_binary, free_loopback_port
+from shared.celery_app import celery_configuration
+from shared.settings import Settings
 from tests.embedding_fakes import wait_until
 
 START_SECONDS = 60.0
@@ -103,6 +106,13 @@ def api_command() -> list[str]:
 def prepare_command() -> list[str]:
     """The one-shot preparation."""
     return [sys.executable, "-m", "api.commands.main", "prepare"]
+
+
+def celery_client(redis_url: str) -> Celery:
+    """A Celery app of the test's own: the one of the program keeps its first broker for the length of a process."""
+    app = Celery("tests", set_as_current=False)
+    app.conf.update(celery_configuration(Settings(redis_url=redis_url)))
+    return app
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import celery_app
+from shared.celery_app import PRIORITY_STEPS
 from shared.dead_letters import read_letters
 from shared.redis_client import priority_list
 from shared.settings import Settings
@@ -20,7 +20,7 @@ from tests.acceptance.load import Background, body_of, post, texts
 from tests.acceptance.operations_page import Shell, command_blocks, inline_commands
 from tests.compose_files import read_compose
 from tests.embedding_fakes import wait_until
-from tests.processes import Process, prepare_command, start
+from tests.processes import Process, celery_client, prepare_command, start
 
 NO_REPLY = 69
 """What celery exits with when no worker answers: one that shuts down never does."""
@@ -57,7 +57,7 @@ def shell(deployment: Deployment, replica: Replica) -> Shell:
 
 def waiting(deployment: Deployment, queue: str) -> int:
     """Jobs on the broker's lists of a queue."""
-    return sum(deployment.client.llen(priority_list(queue, step)) for step in celery_app.PRIORITY_STEPS)
+    return sum(deployment.client.llen(priority_list(queue, step)) for step in PRIORITY_STEPS)
 
 
 def consumed(deployment: Deployment) -> list[list[str] | None]:
@@ -141,9 +141,9 @@ def test_drained_workers_finish_what_they_hold_take_nothing_new_and_can_be_ended
 def test_a_drained_worker_takes_jobs_again_and_an_open_request_enqueues_what_was_purged(
     deployment: Deployment, replica: Replica, worker: Process, shell: Shell, background: Background
 ) -> None:
-    control = celery_app.configure(Settings(redis_url=deployment.redis_url)).control
-    for queue in (EMBED, CORPUS):
-        control.cancel_consumer(queue)
+    with celery_client(deployment.redis_url) as app:
+        for queue in (EMBED, CORPUS):
+            app.control.cancel_consumer(queue)
     wait_until(lambda: consumed(deployment) == [[]], END_SECONDS)
     waits = background.post(replica.url, body_of("⊢ resumed", texts("resumed", 20)))
     wait_until(lambda: waiting(deployment, EMBED) == 2, END_SECONDS)

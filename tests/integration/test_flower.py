@@ -13,12 +13,11 @@ from flower.urls import handlers
 from tornado.web import RequestHandler, URLSpec
 
 from api.commands.redis_server import free_loopback_port
-from shared import celery_app
+from shared.celery_app import send_job
 from shared.messages import EMBED_TASK, EmbedJob, Priority
-from shared.settings import Settings
 from tests.embedding_fakes import wait_until
 from tests.fake_deployment import FakeDeployment, fake_deployment
-from tests.processes import Process, running, status_of
+from tests.processes import Process, celery_client, running, status_of
 
 LOGIN = ("someone", "a password of theirs")
 MARKER = "unpublished-lemma-7c1e"
@@ -86,7 +85,8 @@ def flower(deployment: FakeDeployment, worker: Process) -> Iterator[Flower]:
 
 def send(deployment: FakeDeployment, job_id: str, texts: list[str]) -> None:
     job = EmbedJob(job_id, "fake", Priority.STATE, texts, "nobody", deadline=NEVER_ENDS_SECONDS)
-    celery_app.send_job(celery_app.configure(Settings(redis_url=deployment.settings.redis_url)), job)
+    with celery_client(deployment.settings.redis_url) as app:
+        send_job(app, job)
 
 
 def pages(flower: Flower, job_id: str) -> dict[str, str]:
@@ -132,8 +132,9 @@ def test_a_job_is_seen_with_its_count_and_its_texts_nowhere(
     held = pages(flower, "held")
     assert [path for path, page in held.items() if holds_marker(page.encode())] == []
     assert "{texts: 2}" in held["/task/held"].replace("&#123;", "{").replace("&#125;", "}")
-    inspect = celery_app.app.control.inspect(list(flower.json("/api/workers?refresh=1")), timeout=5)
-    told = [inspect.active(), inspect.reserved(), inspect.query_task("held")]
+    with celery_client(deployment.settings.redis_url) as app:
+        inspect = app.control.inspect(list(flower.json("/api/workers?refresh=1")), timeout=5)
+        told = [inspect.active(), inspect.reserved(), inspect.query_task("held")]
     assert str(told).count("{texts: 2}") >= 2
     assert not holds_marker(str(told).encode())
     deployment.gate.unlink()
