@@ -65,7 +65,16 @@ def test_status_has_corpus_model_workers_and_queue_when_all_is_up(server: Server
     assert status["queue"] is not None
     [worker] = status["workers"]
     assert worker["queues"] == [f"corpus.{worker['namespace']}", f"embed.{worker['namespace']}"]
-    assert (worker["takes_jobs"], worker["serves_us"]) == (True, True)
+    assert (worker["takes_jobs"], worker["serves_us"], worker["device"], worker["held_jobs"]) == (True, True, "cpu", 0)
+    assert min(worker[name] for name in ("tokens_per_second", "memory_bytes", "peak_memory_bytes", "started_at")) > 0
+    assert status["model"]["tokens_per_second"] == worker["tokens_per_second"]
+    assert (status["corpus"]["revision"], status["corpus"]["premises"], status["corpus"]["modules"]) == (
+        "demo-1",
+        780,
+        40,
+    )
+    for depth in status["queue"]["classes"].values():
+        assert depth == {"jobs": 0, "tokens": 0, "wait_seconds": 0.0}
 
 
 @pytest.mark.parametrize(
