@@ -33,7 +33,7 @@ class ReadableFormatter(logging.Formatter):
         fields = [
             f"{name}={value}"
             for name, value in _extra_fields(record).items()
-            if not (name.endswith("_id") and str(value) in message)
+            if not (name.endswith("_id") and f"{name.removesuffix('_id')} {value}" in message)  # `job 1a2b: …`
         ]
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         line = " ".join([clock, f"{record.levelname:<7}", message, *fields])

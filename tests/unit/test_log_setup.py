@@ -32,6 +32,10 @@ def test_an_id_that_the_message_holds_is_not_repeated() -> None:
     assert readable(record("job %s is done", "j-1", job_id="j-1", count=1)) == "INFO    job j-1 is done count=1"
 
 
+def test_an_id_that_merely_looks_like_a_part_of_the_message_is_not_left_out() -> None:
+    assert readable(record("GET /x 200", request_id="200")) == "INFO    GET /x 200 request_id=200"
+
+
 def test_named_arguments_and_extra_fields_are_fields_in_json() -> None:
     entry = json.loads(JsonFormatter().format(record("%(method)s %(status)d", {"method": "GET", "status": 200}, ms=1)))
     assert entry == {
