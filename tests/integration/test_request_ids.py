@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from shared.embedding_cache import text_key
+from shared.redis_client import batches_key
 from tests.embedding_fakes import wait_until
 from tests.fake_deployment import FakeDeployment, fake_deployment
 from tests.processes import Process, run_prepare, running_api
@@ -123,12 +125,18 @@ def test_a_job_that_nobody_waits_for_is_found_by_the_id(logged: Logged) -> None:
         logged.worker_says("left-1", "nobody waits for it any more")
     finally:
         logged.fake.gate.unlink()
+    wait_until(lambda: not logged.fake.client.hlen(batches_key("fake")))  # its batch has seen the gate open
 
 
 def test_a_job_that_goes_back_to_the_queue_is_found_by_the_id(logged: Logged) -> None:
     logged.fake.gate.touch()
-    with logged.asking("goes back", "back-1"):
-        logged.worker_says("back-1", "to embed")
-        logged.worker.popen.send_signal(signal.SIGTERM)
-        logged.worker_says("back-1", "reject requeue=True")
-    logged.fake.gate.unlink()
+    try:
+        with logged.asking("is in the model", "stays-1"):
+            in_model = text_key("is in the model").encode()
+            wait_until(lambda: any(in_model in batch for batch in logged.fake.client.hvals(batches_key("fake"))))
+            with logged.asking("waits for the model", "back-1"):
+                logged.worker_says("back-1", "to embed")
+                logged.worker.popen.send_signal(signal.SIGTERM)
+                logged.worker_says("back-1", "reject requeue=True")
+    finally:
+        logged.fake.gate.unlink()
