@@ -34,6 +34,8 @@ def welcome(url: str, redis_log: str, *, wants_key: bool, flower_url: str | None
     return f"""
 The premise server is ready: {url}
 
+Search and watch it in a browser: {url}/
+
 {try_it}:
   curl -s {url}/retrieve{authorization} -H 'Content-Type: application/json' \\
     -d '{{"state": "{EXAMPLE_STATE}", "k": 8}}'
