@@ -143,16 +143,6 @@ def test_a_repeated_goal_is_a_hit_and_a_new_one_a_miss_in_both_tiers(server: Met
     assert again("premises_jobs_published_total") == 0
 
 
-def test_a_vector_that_only_redis_has_is_a_hit_there(server: MeteredServer) -> None:
-    server.post(state="known to redis")
-    environment = server.deployment.environment
-    with running_api(server.deployment.folder / "second.log", environment) as url:
-        second = MeteredServer(server.deployment, url)
-        growth = second.growth(lambda: second.post(state="known to redis"))
-    assert growth.changed("premises_cache_hits_total") == {(("tier", "redis"),): 1}
-    assert growth.changed("premises_cache_misses_total") == {(("tier", "process"),): 1}
-
-
 def test_every_reason_for_a_rejection_is_told_apart(server: MeteredServer) -> None:
     def ask() -> None:
         assert server.post(k="many").status_code == 422

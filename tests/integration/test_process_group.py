@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -30,8 +31,7 @@ class Group:
     deployment: FakeDeployment
 
     def children(self) -> list[psutil.Process]:
-        found = psutil.Process(self.parent.popen.pid).children()
-        return [child for child in found if any("spawn_main" in part for part in command_of(child))]
+        return [child for child in psutil.Process(self.parent.popen.pid).children() if is_spawned(child)]
 
     def is_complete(self) -> bool:
         return len(self.children()) == PROCESSES and self.scrape()["premises_api_processes"] == PROCESSES
@@ -55,10 +55,11 @@ class Group:
         return httpx.post(f"{self.url}/retrieve", json={"state": state, "k": 2}, timeout=30)
 
 
-def command_of(process: psutil.Process) -> list[str]:
+def is_spawned(process: psutil.Process) -> bool:
+    """Whether it is a child of multiprocessing, and not its keeper of resources."""
     with suppress(psutil.Error):
-        return process.cmdline()
-    return []
+        return any("spawn_main" in part for part in process.cmdline())
+    return False
 
 
 @pytest.fixture(scope="module")
@@ -164,20 +165,7 @@ def test_a_child_that_is_killed_is_replaced_and_takes_only_its_gauges_along(grou
     assert scrape.total("premises_http_requests_total", route="/retrieve") == counted
 
 
-def test_sigterm_ends_all_and_leaves_nothing(deployment: FakeDeployment) -> None:
-    with running_group(deployment, "ended") as group:
-        folder = deployment.folder / "ended"
-        assert len(list(folder.glob("premises-metrics-*/*.db"))) > PROCESSES
-        children = group.children()
-        assert group.parent.stop() == 0
-        assert psutil.wait_procs(children, timeout=5)[1] == []
-        assert list(folder.iterdir()) == []
-        assert "Traceback" not in group.parent.output()
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"), [("API_PROCESSES", "0"), ("PROMETHEUS_MULTIPROC_DIR", "/nowhere"), ("MAX_K", "many")]
-)
+@pytest.mark.parametrize(("setting", "value"), [("API_PROCESSES", "0"), ("PROMETHEUS_MULTIPROC_DIR", "/nowhere")])
 def test_settings_that_cannot_be_used_end_the_start_with_a_sentence(setting: str, value: str, tmp_path: Path) -> None:
     process = start(api_command(), tmp_path / "api.log", {"API_PROCESSES": "2", setting: value})
     assert process.popen.wait(30) == 2
@@ -186,7 +174,23 @@ def test_settings_that_cannot_be_used_end_the_start_with_a_sentence(setting: str
     assert setting in line
 
 
-def test_children_end_when_their_parent_was_killed(group: Group) -> None:
+def test_a_child_ends_when_its_parent_was_killed(tmp_path: Path) -> None:
+    log = tmp_path / "parent.log"
+    parent = start([sys.executable, "-m", "tests.parent_of_one"], log, {})
+    try:
+        wait_until(lambda: "the child is there" in parent.output(), 30)
+        [child] = [each for each in psutil.Process(parent.popen.pid).children() if is_spawned(each)]
+        os.kill(parent.popen.pid, signal.SIGKILL)
+        assert psutil.wait_procs([child], timeout=10)[1] == []
+    finally:
+        parent.stop(signal.SIGKILL)
+
+
+def test_sigterm_ends_all_and_leaves_nothing(group: Group) -> None:
+    folder = group.deployment.folder / "shared"
+    assert len(list(folder.glob("premises-metrics-*/*.db"))) > PROCESSES
     children = group.children()
-    os.kill(group.parent.popen.pid, signal.SIGKILL)
-    assert psutil.wait_procs(children, timeout=20)[1] == []
+    assert group.parent.stop() == 0
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+    assert list(folder.iterdir()) == []
+    assert "Traceback" not in group.parent.output()
