@@ -12,6 +12,7 @@ from http.client import HTTPResponse
 from pathlib import Path
 
 import httpx
+import openai
 import pytest
 
 from api.commands.readiness import API_AWAY, what_is_awaited
@@ -157,6 +158,13 @@ def test_the_form_of_openai_is_kept(api: Api) -> None:
     error = refused.json()["error"]
     assert (refused.status_code, error["type"], error["code"]) == (401, "authentication_error", "invalid_api_key")
     assert refused.headers["www-authenticate"] == CHALLENGE
+
+
+def test_the_official_client_of_openai_is_let_in_by_its_api_key(api: Api) -> None:
+    with openai.OpenAI(base_url=f"{api.url}/v1", api_key=LISTED) as client:
+        assert [model.id for model in client.models.list()] == ["demo"]
+    with openai.OpenAI(base_url=f"{api.url}/v1", api_key=WRONG) as client, pytest.raises(openai.AuthenticationError):
+        client.models.list()
 
 
 def curl(*arguments: str, body: bytes = b"") -> tuple[int, dict[str, str], str]:
