@@ -1,8 +1,9 @@
 """All benchmarks, or some of them, each in a process of its own; `make bench` runs this.
 
-    python -m tests.benchmarks [--data FOLDER] [--minilm VECTORS] [SECTION ...]
+    python -m tests.benchmarks [--data FOLDER] [--minilm VECTORS] [--write] [SECTION ...]
 
-Without sections all run and docs/performance.md is written; with some, their tables are printed alone.
+Without sections all run and docs/performance.md is written; with some, their figures are printed alone, and with
+--write their tables are put in the place of the ones before.
 """
 
 import os
@@ -64,6 +65,13 @@ def system(archive: Path | None, folder: Path) -> Iterator[Comparison]:
     return measure_system(unpacked(archive, folder), folder)
 
 
+def infinity(archive: Path | None, folder: Path) -> Iterator[Comparison]:
+    """The embeddings API beside another server of embeddings."""
+    from tests.benchmarks.infinity import measure_infinity
+
+    return measure_infinity(unpacked(archive, folder), folder)
+
+
 def overload(archive: Path | None, folder: Path) -> Iterator[Comparison]:
     """Ten times more work than the worker can do."""
     from tests.benchmarks.overload import measure_overload
@@ -78,6 +86,7 @@ SECTIONS: dict[str, Section] = {
     "overhead": overhead,
     "embedding": embedding,
     "system": system,
+    "infinity": infinity,
     "overload": overload,
 }
 
@@ -102,9 +111,10 @@ def corpus_to_serve(archive: Path | None, folder: Path) -> Corpus:
 @click.option(
     "--minilm", type=click.Path(exists=True, path_type=Path), help="float32 .npy: exactness on real vectors too"
 )
+@click.option("--write", is_flag=True, help="put the tables of these sections into docs/performance.md")
 @click.option("--into", type=click.Path(path_type=Path), hidden=True)
 @click.argument("sections", nargs=-1, type=click.Choice([*SECTIONS, "real-vectors"]))
-def main(data: Path | None, minilm: Path | None, into: Path | None, sections: tuple[str, ...]) -> None:
+def main(data: Path | None, minilm: Path | None, into: Path | None, sections: tuple[str, ...], *, write: bool) -> None:
     """Measure, print, and write the report when everything was measured."""
     archive = data / CORPUS_ARCHIVE if data else None
     if archive is not None and not archive.is_file():
@@ -117,11 +127,12 @@ def main(data: Path | None, minilm: Path | None, into: Path | None, sections: tu
     started = time.perf_counter()
     wanted = sections or (*SECTIONS, *(["real-vectors"] if minilm else []))
     comparisons = [line for section in wanted for line in in_own_process(section, data, minilm)]
-    if not sections:
-        from tests.benchmarks.report import write_report
+    if write or not sections:
+        from tests.benchmarks.report import write_report, write_sections
 
-        write_report(comparisons, ROOT / "docs" / "performance.md", time.perf_counter() - started)
-        click.echo("wrote docs/performance.md and docs/performance.svg")
+        put = write_sections if sections else write_report
+        put(comparisons, ROOT / "docs" / "performance.md", time.perf_counter() - started)
+        click.echo("wrote docs/performance.md" if sections else "wrote docs/performance.md and docs/performance.svg")
 
 
 def in_own_process(section: str, data: Path | None, minilm: Path | None) -> list[Comparison]:

@@ -3,7 +3,7 @@
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -29,20 +29,47 @@ def write_report(comparisons: Sequence[Comparison], document: Path, seconds: flo
     plot(comparisons, document.with_name(PLOT))
 
 
+def write_sections(comparisons: Sequence[Comparison], document: Path, seconds: float) -> None:
+    """Replace the tables of these sections alone, or add them behind the others; says that their run was another one.
+
+    The plot stays that of the last full run.  Raises `ValueError` where the marks are missing.
+    """
+    text = document.read_text()
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{document} has no place for the report: it needs the lines {BEGIN} and {END}")
+    head, rest = text.split(BEGIN)
+    report, tail = rest.split(END)
+    for section, lines in groupby(comparisons, key=lambda comparison: comparison.section):
+        table = "\n".join(
+            [f"### {section}\n", f"By a run of its own: {circumstances(seconds)}.\n", *as_table(lines), ""]
+        )
+        before, found, after = report.partition(f"### {section}\n")
+        following = "".join(after.partition("\n### ")[1:]) if found else ""
+        report = f"{before.rstrip()}\n\n{table}" + (following or "\n")
+    document.write_text(f"{head}{BEGIN}{report}{END}{tail}")
+
+
+def circumstances(seconds: float) -> str:
+    """How long a run took, and where."""
+    return f"{seconds / 60:.0f} minutes on {os.cpu_count()} cores ({processor()}), Python {platform.python_version()}"
+
+
 def as_markdown(comparisons: Sequence[Comparison], seconds: float) -> str:
     """A table for each section."""
     parts = [
-        f"\nBy `make bench` in {seconds / 60:.0f} minutes on {os.cpu_count()} cores ({processor()}), Python "
-        f"{platform.python_version()}. Each ratio is of medians that were measured in turns in one run; other work on "
-        "the machine met all arms alike. A target is the least ratio or the largest figure.\n",
+        f"\nBy `make bench` in {circumstances(seconds)}. Each ratio is of medians that were measured in turns in one "
+        "run; other work on the machine met all arms alike. A target is the least ratio or the largest figure.\n",
         f"![How many times faster than the alternative]({PLOT})\n",
     ]
     for section, lines in groupby(comparisons, key=lambda comparison: comparison.section):
-        parts.append(f"### {section}\n")
-        parts.append("| what | ours | alternative | | ratio | target |\n| --- | --- | --- | --- | --- | --- |")
-        parts += [as_line(line) for line in lines]
-        parts.append("")
+        parts += [f"### {section}\n", *as_table(lines), ""]
     return "\n".join(parts)
+
+
+def as_table(comparisons: Iterable[Comparison]) -> list[str]:
+    """The lines of one section's table."""
+    head = ["| what | ours | alternative | | ratio | target |", "| --- | --- | --- | --- | --- | --- |"]
+    return head + [as_line(line) for line in comparisons]
 
 
 def as_line(line: Comparison) -> str:

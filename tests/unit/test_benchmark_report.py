@@ -1,9 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.benchmarks.comparison import Comparison, medians
-from tests.benchmarks.report import BEGIN, END, as_line, number, write_report
+from tests.benchmarks.report import BEGIN, END, as_line, number, write_report, write_sections
 
 
 def search(ratio: float) -> Comparison:
@@ -42,6 +43,22 @@ def test_the_report_replaces_the_one_before_and_leaves_the_rest(tmp_path: Path) 
     assert "old" not in text
     assert "in 2 minutes" in text
     assert (tmp_path / "performance.svg").read_text().startswith("<?xml")
+
+
+def test_a_section_of_its_own_run_replaces_the_one_before_and_leaves_the_others(tmp_path: Path) -> None:
+    document = tmp_path / "performance.md"
+    document.write_text(f"head\n{BEGIN}\n\nBy all.\n\n### Search\n\nold\n\n### Start\n\nkept\n\n{END}\ntail\n")
+    for ratio in (4, 5):
+        write_sections([search(ratio)], document, seconds=60)
+    text = document.read_text()
+    assert text.startswith(f"head\n{BEGIN}\n\nBy all.\n\n### Search\n\nBy a run of its own: 1 minutes on ")
+    assert text.endswith(f"| 5× | ≥ 3×, reached |\n\n### Start\n\nkept\n\n{END}\ntail\n")
+    assert text.count("### Search") == 1
+    assert "old" not in text
+    write_sections([replace(search(6), section="New")], document, seconds=60)
+    _, others, new = document.read_text().partition("### Start\n\nkept\n\n### New\n\n")
+    assert others
+    assert new.endswith(f"| 6× | ≥ 3×, reached |\n\n{END}\ntail\n")
 
 
 def test_a_document_without_a_place_for_the_report_is_refused(tmp_path: Path) -> None:
