@@ -20,6 +20,8 @@ from shared.settings import Settings
 STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
+OUR_LOGGERS = frozenset({"api", "corpus", "prepare", "shared", "worker"})
+
 BREAKS_LINES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Line ends, control characters, and marks that make a terminal write backwards."""
 
@@ -50,7 +52,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record with its named arguments and extra fields beside the standard ones."""
         entry: dict[str, Any] = {
-            **(record.args if isinstance(record.args, Mapping) else {}),
+            **_named_arguments(record),
             **_extra_fields(record),
             "time": record.created,
             "level": record.levelname.lower(),
@@ -106,6 +108,12 @@ def set_up_logging(settings: Settings, *fields: logging.Filter) -> None:
         "filelock",
     ):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _named_arguments(record: logging.LogRecord) -> Mapping[str, Any]:
+    """What our own messages name; Celery's pick from all that it knows of a job."""
+    is_ours = record.name.partition(".")[0] in OUR_LOGGERS
+    return record.args if is_ours and isinstance(record.args, Mapping) else {}
 
 
 def _extra_fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -36,7 +36,9 @@ def test_no_secret_is_in_the_line(redis_url: str, formatter: logging.Formatter) 
     settings = Settings.model_construct(**{**dict(Settings(api_keys=SecretStr(HIDDEN))), "redis_url": redis_url})
     proxies = {"HTTPS_PROXY": f"http://me:{HIDDEN}@proxy:3128", "all_proxy": f"me:{HIDDEN}@proxy:3128"}
     shown = shown_configuration(settings, {**proxies, "HF_TOKEN": HIDDEN, "HF_ENDPOINT": f"https://u:{HIDDEN}@hub"})
-    record = logging.makeLogRecord({"msg": "starts with %(configuration)s", "args": {"configuration": shown}})
+    record = logging.makeLogRecord(
+        {"name": "api", "msg": "starts with %(configuration)s", "args": {"configuration": shown}}
+    )
     line = formatter.format(record)
     assert "hunter2" not in line
     assert "HF_TOKEN" not in line

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from shared.log_setup import JsonFormatter, ReadableFormatter
+from shared.log_setup import JsonFormatter, QueueLibraries, ReadableFormatter
 
 FORMATTERS = [ReadableFormatter(), JsonFormatter()]
 
@@ -69,6 +69,19 @@ def test_no_line_can_be_forged(formatter: logging.Formatter, end: str) -> None:
 
 def test_a_terminal_is_not_given_commands() -> None:
     assert readable(record("\x1b[2J\x9b1A\u202egnol")) == r"INFO    \x1b[2J\x9b1A\u202egnol"
+
+
+@pytest.mark.parametrize("formatter", FORMATTERS, ids=["readable", "json"])
+def test_of_what_celery_knows_of_a_job_only_the_message_is_told(formatter: logging.Formatter) -> None:
+    context = {"name": "premises.embed", "id": "j-1", "kwargs": "{'texts': ['a goal']}"}
+    made = logging.getLogger("celery.app.trace").makeRecord(
+        "celery.app.trace", logging.ERROR, __file__, 1, "Task %(name)s[%(id)s] failed", (context,), None
+    )
+    made.data = context
+    assert QueueLibraries().filter(made)
+    line = formatter.format(made)
+    assert "Task premises.embed[j-1]" in line
+    assert "a goal" not in line
 
 
 def test_letters_of_lean_stay_as_they_are() -> None:
