@@ -1,10 +1,13 @@
 """Dead letters in a real Redis: what is kept, for how long, and that a full list forgets its oldest."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import redis
+from click.testing import CliRunner, Result
 
+from shared.celery_commands import dead_letters
 from shared.dead_letters import (
     KEPT_BYTES,
     KEPT_LETTERS,
@@ -19,7 +22,8 @@ from shared.dead_letters import (
 )
 from shared.embedding_cache import text_key
 from shared.messages import EmbedJob, FailedText, Priority
-from tests.processes import running_redis
+from shared.redis_client import priority_list
+from tests.processes import celery_client, running_redis
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +111,32 @@ def test_a_letter_that_was_replaced_since_it_was_read_is_kept(client: redis.Redi
 def test_no_letter_can_be_evicted(client: redis.Redis) -> None:
     put(client, letter("a"))
     assert client.ttl(LETTERS_KEY) == client.ttl(TIMES_KEY) == -1
+
+
+def run_command(redis_url: str, *arguments: str) -> Result:
+    """`celery -A … dead-letters`, in this process."""
+    with celery_client(redis_url) as app:
+        return CliRunner().invoke(dead_letters, arguments, obj=SimpleNamespace(app=app))
+
+
+def test_one_of_two_letters_is_requeued_by_its_id(redis_url: str, client: redis.Redis) -> None:
+    put(client, letter("a"), letter("b"))
+    requeued = run_command(redis_url, "requeue", letter("a").letter_id)
+    assert (requeued.exit_code, "requeued: 1 texts" in requeued.stdout) == (0, True)
+    assert [each.job.texts for each in read_letters(client)] == [["b"]]
+    assert client.llen(priority_list("embed.fake", Priority.BULK)) == 1
+
+
+def test_of_an_unknown_letter_the_command_says_so_and_does_nothing(redis_url: str, client: redis.Redis) -> None:
+    put(client, letter("a"))
+    for command in ("requeue", "drop"):
+        refused = run_command(redis_url, command, letter("a").letter_id, "0123456789ab")
+        assert (refused.exit_code, "There is no dead letter 0123456789ab" in refused.output) == (1, True)
+    assert len(read_letters(client)) == 1
+
+
+def test_letters_have_to_be_named(redis_url: str, client: redis.Redis) -> None:
+    put(client, letter("a"))
+    for command in ("requeue", "drop"):
+        assert run_command(redis_url, command).exit_code == 2
+    assert len(read_letters(client)) == 1

