@@ -8,15 +8,25 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic_core import PydanticCustomError
 
 Pooling = Literal["mean", "cls", "max", "lasttoken", "mean_sqrt_len_tokens"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+
+ONE_LINE = r"^[^\x00-\x1f\x7f]{0,200}$"
+"""Names go into log lines and answers: at most 200 characters, none of them a control character."""
 
 POOLING_OF_SYNONYM: dict[str, Pooling] = {"bos": "cls", "eos": "lasttoken", "last": "lasttoken"}
 
 
 def _read_pooling(value: object) -> object:
-    return POOLING_OF_SYNONYM.get(value, value) if isinstance(value, str) else value
+    """The pooling by one of its names, or nothing."""
+    chosen = POOLING_OF_SYNONYM.get(value, value) if isinstance(value, str) else value
+    if chosen in ("", *POOLINGS):
+        return chosen
+    raise PydanticCustomError(
+        "pooling", "Input should be mean, cls (or bos), max, last (or eos), mean_sqrt_len_tokens, or empty"
+    )
 
 
 PoolingChoice = Annotated[
@@ -30,8 +40,8 @@ class CatalogueModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field("", description="what requests call it; empty: MODEL_ID")
-    model_id: str = Field(min_length=1, description="hub model, local folder, or `demo`")
+    name: str = Field("", pattern=ONE_LINE, description="what requests call it; empty: MODEL_ID")
+    model_id: str = Field(min_length=1, pattern=ONE_LINE, description="hub model, local folder, or `demo`")
     model_revision: str = Field("", description="revision on the hub")
     pooling: PoolingChoice = Field("", description="replaces the model's own pooling")
     dimensions: tuple[Annotated[int, Field(gt=0)], ...] = Field(
@@ -52,10 +62,12 @@ class CatalogueModel(BaseModel):
 def _refuse_double_names(models: tuple[CatalogueModel, ...]) -> tuple[CatalogueModel, ...]:
     names = [model.public_name for model in models]
     if double := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"the name {min(double)!r} is given to several models: set `name`")
+        raise PydanticCustomError(
+            "models", "the name '{name}' is given to several models: set `name`", {"name": min(double)}
+        )
     ways = [model.loaded_as for model in models]
     if len(set(ways)) < len(ways):
-        raise ValueError("two entries are the same model with the same pooling: leave one out")
+        raise PydanticCustomError("models", "two entries are the same model with the same pooling: leave one out")
     return models
 
 
@@ -67,12 +79,13 @@ def _read_catalogue(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = value.strip()
-    if not text.startswith("["):
+    if not text.startswith(("[", "{")):
         try:
             text = Path(text).expanduser().read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"it is neither a JSON array nor a file that can be read ({type(error).__name__})"
+            reason = type(error).__name__
+            raise PydanticCustomError(
+                "models", "it is neither a JSON array nor a file that can be read ({reason})", {"reason": reason}
             ) from None
     return _ENTRIES.validate_json(text)
 

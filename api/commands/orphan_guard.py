@@ -31,11 +31,11 @@ class OrphanGuard:
 
     def watch(self, name: str, pid: int, stop_seconds: float) -> None:
         """Stop the process group of `pid` if this process dies; between SIGTERM and SIGKILL lie `stop_seconds`."""
-        self._tell(f"{name} {pid} {stop_seconds}\n")
+        self._tell(f"{pid} {stop_seconds} {name}\n")
 
     def forget(self, name: str) -> None:
         """The process of that name has ended; its place in the order of stopping stays."""
-        self._tell(f"{name} 0 0\n")
+        self._tell(f"0 0 {name}\n")
 
     def _tell(self, line: str) -> None:
         if self._process.stdin is None:
@@ -60,7 +60,7 @@ def stop_what_is_left(lines: Iterable[str]) -> None:
     """Read the pipe to its end, then stop the watched process groups in the reverse order of their first start."""
     watched: dict[str, tuple[int, float]] = {}
     for line in lines:
-        name, leader, seconds = line.split()
+        leader, seconds, name = line.rstrip("\n").split(" ", 2)  # a name may hold spaces
         watched[name] = (int(leader), float(seconds))
     for pid, stop_seconds in reversed(watched.values()):
         if pid:

@@ -50,6 +50,9 @@ def test_models_may_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         ([{"name": "b", "model_id": "x"}, {"model_id": "b"}], "'b'"),
         ([{"name": "b", "model_id": "x"}, {"model_id": "x"}], "the same model"),
         ([{"name": "demo", "model_id": "x"}], "'demo'"),
+        ([{"name": "a\nb", "model_id": "x"}], "MODELS[0].name"),
+        ([{"name": "n" * 201, "model_id": "x"}], "MODELS[0].name"),
+        ("{}", "array"),
     ],
 )
 def test_an_unusable_catalogue_is_refused_with_the_variables_name(

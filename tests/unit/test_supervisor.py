@@ -270,7 +270,7 @@ def test_output_can_go_to_a_file_that_the_error_names(tmp_path: Path) -> None:
 
 
 def test_children_do_not_outlive_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    specs = [stub("redis", STAYS), stub("api", HAS_A_CHILD, stop_seconds=1)]
+    specs = [stub("redis", STAYS), stub("worker of b", HAS_A_CHILD, stop_seconds=1)]
     lock = StateFolder(tmp_path)
     program = f"""
 import asyncio, os
