@@ -88,12 +88,13 @@ class WorkerDirectory:
         """One sentence on why no worker serves this replica."""
         if self.redis_away:
             return "Redis cannot be reached: try again in a few seconds."
-        others = {worker.model for worker in self.workers}
-        if others and self.model not in others:
-            return f"No worker serves the model {self.model}: the live ones serve {', '.join(sorted(others))}."
-        if others:
-            return "The live workers embed in another namespace (weights, dtype or pooling differ) than the corpus."
-        return "No embedding worker is alive: try again when one has started."
+        if not self.workers:
+            return "No embedding worker is alive: try again when one has started."
+        wanted = (self.model, self.model_revision, self.pooling)
+        if any(_loaded_as(worker) == wanted for worker in self.workers):
+            return "The live workers embed in another namespace (weights or dtype differ) than the corpus."
+        others = ", ".join(sorted({_describe(*_loaded_as(worker)) for worker in self.workers}))
+        return f"No worker serves the model {_describe(*wanted)}: the live ones serve {others}."
 
     def taking_jobs(self) -> list[Heartbeat]:
         """Those of `serving` that take jobs from the queue: not the ones that an operator drains."""
@@ -110,3 +111,9 @@ class WorkerDirectory:
 
 def _loaded_as(worker: Heartbeat) -> tuple[str, str, str]:
     return (worker.model, worker.model_revision, worker.pooling)
+
+
+def _describe(model: str, revision: str, pooling: str) -> str:
+    """A model as it is loaded, in words."""
+    at_revision = f" at {revision}" if revision else ""
+    return f"{model}{at_revision}" + (f" with {pooling} pooling" if pooling else "")
