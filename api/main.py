@@ -21,6 +21,7 @@ from api.metrics import Metrics, check_multiprocess_folder
 from api.page_files import PageFiles
 from api.process_group import ServerOptions, end_with_parent, run_process_group
 from api.request_count import count_requests
+from api.request_head import BoundedHeadProtocol
 from api.request_log import RequestFields, RequestLog
 from api.routes import lean, openai, operations, page, premises, state_search, tei
 from api.service import running_service
@@ -116,6 +117,7 @@ def server_options(settings: Settings) -> ServerOptions:
         timeout_graceful_shutdown=GRACEFUL_STOP_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
+        http=BoundedHeadProtocol,
         ws="none",  # it has no use here, asks for no key, and logs the headers of a handshake at DEBUG
     )
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import tempfile
 import threading
+from asyncio import Protocol
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process
@@ -38,6 +39,7 @@ class ServerOptions(TypedDict):
     timeout_keep_alive: int
     server_header: bool
     ws: Literal["none"]
+    http: type[Protocol]
 
 
 class ProcessGroup(Multiprocess):
