@@ -133,4 +133,4 @@ def overloaded(tokens: float, tokens_per_second: float, full: FullPlace = "queue
     seconds = tokens / tokens_per_second if tokens_per_second else LONGEST_RETRY_AFTER_SECONDS
     spread = seconds * random.uniform(1.0, LARGEST_SPREAD)
     retry_after = min(LONGEST_RETRY_AFTER_SECONDS, max(1, math.ceil(spread)))
-    return OverloadedError(f"The embedding queue is full: try again in {retry_after} seconds.", retry_after, full)
+    return OverloadedError(f"The embedding queue is full: try again in {retry_after} s.", retry_after, full)

@@ -249,9 +249,7 @@ class EmbeddingClient:
                 results[key] = result
         late = places.keys() - results.keys()
         if late and (time.time() < order.partial_at or not late.isdisjoint(needed)):
-            raise DeadlineExceededError(
-                f"{len(late)} of {len(places)} texts were not embedded in time; the others are cached: try again."
-            )
+            raise DeadlineExceededError(_what_is_late(len(late), len(places)))
         return results
 
     def _linger(self, jobs: Sequence[AwaitedJob], places: Mapping[str, AwaitedJob], deadline: float) -> None:
@@ -316,6 +314,12 @@ class EmbeddingClient:
         lease_seconds = _lease_seconds(awaited.deadline)
         await self.admission.renew([awaited.job], lease_seconds=lease_seconds, only_live=False)
         await self.publisher.publish([replace(awaited.job, texts=texts, deadline=awaited.deadline)])
+
+
+def _what_is_late(late: int, texts: int) -> str:
+    if late == texts:
+        return "The texts were not embedded in time: try again."
+    return f"{late} of {texts} texts were not embedded in time; the others are cached: try again."
 
 
 def _lease_seconds(deadline: float) -> float:

@@ -60,6 +60,9 @@ Inputs = Annotated[
 ]
 
 
+Dimensions = Annotated[int, Field(gt=0, le=1_000_000)]
+
+
 class OpenAIEmbeddingsRequest(BaseModel):
     """Body of `/v1/embeddings`; unknown fields are ignored."""
 
@@ -67,12 +70,12 @@ class OpenAIEmbeddingsRequest(BaseModel):
 
     input: Inputs = _inputs_schema("what to embed")
     model: str = Field(description="one of the names in /v1/models")
-    encoding_format: Literal["float", "base64"] = Field(
-        "float", description="base64: little-endian float32, as the official clients ask for"
+    encoding_format: Literal["float", "base64"] | None = Field(
+        None, description="base64: little-endian float32, as the official clients ask for; null: float"
     )
-    dimensions: int | None = Field(None, description="a shorter dimension that the model is configured for")
+    dimensions: Dimensions | None = Field(None, description="a shorter dimension that the model is configured for")
     truncate: bool | None = Field(None, description="cut inputs that are too long; null: as the server is set")
-    user: str | None = Field(None, description="ignored")
+    user: object = Field(None, description="ignored")
 
 
 class TEIEmbedRequest(BaseModel):
@@ -85,7 +88,7 @@ class TEIEmbedRequest(BaseModel):
     normalize: bool | None = Field(None, description="vectors of unit length; null: true")
     truncation_direction: Literal["right", "Right"] = Field("right", description="only the end can be cut off")
     prompt_name: None = Field(None, description="this server puts no prompts before texts")
-    dimensions: int | None = Field(None, description="a shorter dimension that the model is configured for")
+    dimensions: Dimensions | None = Field(None, description="a shorter dimension that the model is configured for")
 
 
 class OpenAIEmbedding(BaseModel):

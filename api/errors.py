@@ -39,6 +39,11 @@ STATUS_OF_ERROR: dict[type[PremiseServerError], int] = {
     DeadlineExceededError: 504,
 }
 
+ADVICE_OF_STATUS = {
+    404: "There is nothing at this path: /openapi.json lists what there is.",
+    405: "This path does not take that method: /openapi.json lists what each path takes.",
+}
+
 MEANING_OF_STATUS = {
     400: "the request cannot be used; the message says why",
     404: "there is no such model",
@@ -140,6 +145,8 @@ async def _answer_named_error(request: Request, error: Exception) -> Response:
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     detail = error.detail if isinstance(error.detail, str) else HTTPStatus(error.status_code).phrase
+    if detail == HTTPStatus(error.status_code).phrase:  # Starlette's own
+        detail = ADVICE_OF_STATUS.get(error.status_code, detail)
     return error_response(request.url.path, error.status_code, detail, headers=dict(error.headers or {}))
 
 

@@ -10,6 +10,10 @@ FullPlace = Literal["queue_tokens", "queue_jobs", "bodies"]
 """What has no room left: the queue, by its estimated tokens or by its jobs, or the memory for bodies."""
 
 
+LONGEST_SHOWN_NAME = 100
+"""Characters of what a caller sent that a message repeats."""
+
+
 class PremiseServerError(Exception):
     """Base of every error that the server raises on purpose; its text is shown to whoever caused it."""
 
@@ -77,7 +81,8 @@ class UnknownModelError(PremiseServerError):
     code = "model_not_found"
 
     def __init__(self, name: str, served: Sequence[str]) -> None:
-        super().__init__(f"The model {name!r} is not served here: use one of {', '.join(served)}.")
+        shown = name if len(name) <= LONGEST_SHOWN_NAME else f"{name[:LONGEST_SHOWN_NAME]}..."
+        super().__init__(f"The model {shown!r} is not served here: use one of {', '.join(served)}.")
 
 
 class PayloadTooLargeError(PremiseServerError):
