@@ -10,10 +10,26 @@ from numpy.typing import NDArray
 
 from shared.dead_letters import DeadLetter
 from shared.embedding_cache import CachedVector, Vector
-from shared.messages import FOREIGN_IDS, WORKER_LOST, EmbedJob, JobDone
+from shared.messages import FOREIGN_IDS, WORKER_LOST, EmbedJob, Heartbeat, JobDone
 from worker.gpu_memory import GpuMemory
 
 DIMENSION = 8
+
+FAKE_HEARTBEAT = Heartbeat(
+    worker_id="w",
+    model="fake",
+    namespace="fake",
+    dimension=DIMENSION,
+    max_tokens=512,
+    device="cpu",
+    dtype="float32",
+    cache_dtype="float32",
+    tokens_per_byte=0.4,
+    tokens_per_second=1000.0,
+    held_jobs=[],
+    started_at=0.0,
+)
+"""What a worker with the fake encoder might say of itself."""
 
 
 def fake_vector(token_ids: NDArray[np.int32]) -> Vector:

@@ -6,7 +6,7 @@ A heartbeat without expiry stands in Redis, and so do the vectors of the goals t
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -19,9 +19,8 @@ from api.snapshot_writer import publish_snapshot, write_snapshot
 from shared.corpus import Corpus
 from shared.embedding_cache import CachedVector, VectorCodec, text_key
 from shared.heartbeats import write_heartbeat
-from shared.messages import Heartbeat
 from tests.corpora import unit_vectors
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import FAKE_HEARTBEAT, wait_until
 from tests.processes import api_command, running, running_redis
 
 MODEL = "benchmark-model"
@@ -61,18 +60,14 @@ def running_backend(folder: Path, corpus: Corpus, *, dimension: int, goals: int)
 
 def announce_worker(client: redis.Redis, dimension: int) -> None:
     """Put a heartbeat that outlives every benchmark."""
-    heartbeat = Heartbeat(
+    heartbeat = replace(
+        FAKE_HEARTBEAT,
         worker_id="benchmark",
         model=MODEL,
         namespace=NAMESPACE,
         dimension=dimension,
-        max_tokens=512,
-        device="cpu",
-        dtype="float32",
-        cache_dtype="float32",
         tokens_per_byte=0.3,
         tokens_per_second=1_000_000.0,
-        held_jobs=[],
         started_at=time.time(),
     )
     write_heartbeat(client, heartbeat, ttl_seconds=A_DAY_SECONDS)

@@ -2,30 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import redis
 
 from shared.deployment_hash import deployment_key
-from shared.messages import Heartbeat
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import FAKE_HEARTBEAT, wait_until
 from tests.processes import running_redis
 from worker.heartbeat import HeartbeatThread
 
 WORKER_ID = "gpu-2-123-abcdef"
 KEY = "gpu-2-123-abcdef:deployment"
-HEARTBEAT = Heartbeat(
+HEARTBEAT = replace(
+    FAKE_HEARTBEAT,
     worker_id=WORKER_ID,
     model="some/model",
-    namespace="fake",
-    dimension=8,
-    max_tokens=16,
-    device="cpu",
-    dtype="float32",
-    cache_dtype="float32",
-    tokens_per_byte=0.4,
-    tokens_per_second=1.0,
-    held_jobs=[],
     started_at=1700000000.75,
     texts_embedded=17,
     node_name="premises-1@gpu-2",

@@ -4,6 +4,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,7 @@ import redis
 
 from api.commands.redis_server import free_loopback_port
 from shared.heartbeats import live_workers
-from shared.messages import Heartbeat
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import FAKE_HEARTBEAT, wait_until
 from tests.processes import running_redis, start
 from worker.health import is_worker_alive
 from worker.heartbeat import HeartbeatThread
@@ -26,20 +26,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextmanager
 def reporting_worker(redis_url: str, host: str) -> Iterator[None]:
-    heartbeat = Heartbeat(
-        worker_id=f"{host}-123-abcdef",
-        model="fake",
-        namespace="fake",
-        dimension=8,
-        max_tokens=16,
-        device="cpu",
-        dtype="float32",
-        cache_dtype="float32",
-        tokens_per_byte=0.4,
-        tokens_per_second=1.0,
-        held_jobs=[],
-        started_at=0.0,
-    )
+    heartbeat = replace(FAKE_HEARTBEAT, worker_id=f"{host}-123-abcdef")
     with redis.Redis.from_url(redis_url) as client:
         thread = HeartbeatThread(client, lambda: heartbeat, every_seconds=0.1, ttl_seconds=10)
         thread.start()

@@ -7,21 +7,9 @@ import redis.asyncio
 
 from api.worker_directory import WorkerDirectory
 from shared.messages import Heartbeat
+from tests.embedding_fakes import FAKE_HEARTBEAT
 
-BEAT = Heartbeat(
-    worker_id="w",
-    model="demo",
-    namespace="a",
-    dimension=8,
-    max_tokens=512,
-    device="cpu",
-    dtype="float32",
-    cache_dtype="float32",
-    tokens_per_byte=0.3,
-    tokens_per_second=1000.0,
-    held_jobs=[],
-    started_at=0.0,
-)
+BEAT = replace(FAKE_HEARTBEAT, model="demo", namespace="a")
 
 
 def directory(*workers: Heartbeat, pinned: str | None = None, pooling: str = "") -> WorkerDirectory:
