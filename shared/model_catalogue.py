@@ -79,7 +79,9 @@ def _read_catalogue(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = value.strip()
-    if not text.startswith(("[", "{")):
+    if text.startswith("{"):
+        raise PydanticCustomError("models", "it should be a JSON array of models, also for one: [{...}]")
+    if not text.startswith("["):
         try:
             text = Path(text).expanduser().read_text()
         except (OSError, UnicodeDecodeError) as error:

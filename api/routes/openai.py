@@ -24,6 +24,9 @@ from api.service import Service
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
+MANY_NUMBERS = 50_000
+"""To encode this many takes some milliseconds."""
+
 BODY = {
     "requestBody": {
         "required": True,
@@ -54,9 +57,15 @@ async def create_embeddings(
         order = InputOrder(request_id, stages, settings.retrieve_timeout_seconds, place.leave)
         embedded = await unless_disconnected(request, embed_inputs(model, wanted, order))
     with stages.timing("encode"):
-        answer = partial(openai_answer, embedded.vectors, asked, embedded.tokens)
-        content = await asyncio.get_running_loop().run_in_executor(service.threads, answer)
+        content = await _encoded(service, partial(openai_answer, embedded.vectors, asked, embedded.tokens))
     return Response(content, media_type="application/json")
+
+
+async def _encoded(service: Service, answer: partial[bytes]) -> bytes:
+    """Encode in a thread what would hold up the other requests for longer than the thread costs."""
+    if answer.args[0].size < MANY_NUMBERS:
+        return answer()
+    return await asyncio.get_running_loop().run_in_executor(service.threads, answer)
 
 
 @router.get("/models", response_model=OpenAIModels)
