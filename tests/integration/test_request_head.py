@@ -1,5 +1,6 @@
 """Request lines and headers without end: bounded in bytes and in time, by a real uvicorn."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ from api.request_head import LONGEST_HEAD_BYTES, BoundedHeadProtocol
 from tests.embedding_fakes import wait_until
 
 ANSWER_SECONDS = 10
+SLOW_SECONDS = 0.6
 MOST_BYTES = 64 * 2**20
 """More than the buffers of a connection hold, so that sending ends only when it is closed."""
 
@@ -26,7 +28,10 @@ class QuickProtocol(BoundedHeadProtocol):
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers at once, but at /slow when longer has passed than a head may take."""
     if scope["type"] == "http":
+        if scope["path"] == "/slow":
+            await asyncio.get_running_loop().run_in_executor(None, threading.Event().wait, SLOW_SECONDS)
         await PlainTextResponse("hello")(scope, receive, send)
 
 
@@ -79,6 +84,30 @@ def test_a_head_that_does_not_end_is_refused_in_time(port: int) -> None:
     received = answer_to(port, b"GET / HTTP/1.1\r\nHost: x\r\nX-A: a")
     assert received.startswith(b"HTTP/1.1 408 ")
     assert b"did not arrive within" in received
+
+
+def test_a_request_that_is_being_answered_gets_its_answer_whatever_follows_it(port: int) -> None:
+    request = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+    for follows in (b"GET / HT", b"GET / HTTP/1.1\r\nX-A: " + b"a" * (LONGEST_HEAD_BYTES + 1)):
+        received = answer_to(port, request, follows)
+        assert received.startswith(b"HTTP/1.1 200 OK")
+        assert received.endswith(b"hello")
+        assert received.count(b"HTTP/1.1") == 1
+
+
+def test_a_connection_without_a_word_is_closed(port: int) -> None:
+    assert answer_to(port) == b""
+
+
+def test_what_is_no_request_is_bounded_too(port: int) -> None:
+    assert answer_to(port, b"\r\n" * 5).startswith(b"HTTP/1.1 408 ")
+    assert answer_to(port, b"\r\n" * LONGEST_HEAD_BYTES).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_body_that_is_long_in_coming_is_no_head(port: int) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    body = b"a" * (2 * LONGEST_HEAD_BYTES)
+    assert answer_to(port, head % len(body), body).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_usual_requests_share_a_connection_as_before(port: int) -> None:
