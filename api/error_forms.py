@@ -49,9 +49,10 @@ TEI = ErrorForm(_tei_body)
 STATE_SEARCH = ErrorForm(_state_search_body, {422: 400})
 """Of LeanStateSearch: its clients read `error` and `description` whatever the status is."""
 
-FORM_OF_PREFIX = {"/v1/": OPENAI, "/embed": TEI, "/api/search": STATE_SEARCH}
+FORM_OF_PATH = {"/v1": OPENAI, "/embed": TEI, "/api/search": STATE_SEARCH}
+"""By path, with all that lies below it."""
 
 
 def error_form(path: str) -> ErrorForm:
     """The form that callers of a path (as in the request line) read; Lean's where no other is named."""
-    return next((form for prefix, form in FORM_OF_PREFIX.items() if path.startswith(prefix)), DETAIL)
+    return next((form for top, form in FORM_OF_PATH.items() if f"{path}/".startswith(f"{top}/")), DETAIL)
