@@ -1,7 +1,9 @@
 """What `/v1/embeddings` (OpenAI's form) and `/embed` (text-embeddings-inference's) accept and answer."""
 
+import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -10,6 +12,10 @@ from pydantic_core import PydanticCustomError
 
 from api.json_body import read_object, validated
 from shared.embedding_cache import EmbeddingInput, Vector
+
+MANY_NUMBERS = 50_000
+"""To write this many out takes some milliseconds."""
+ITEMS_OF_A_PART = 32
 
 LARGEST_TOKEN_ID = 2**31 - 1
 INPUT_FORMS = "a string, a list of strings, a list of token ids, or a list of lists of token ids"
@@ -147,17 +153,25 @@ def openai_answer(vectors: Vector, request: OpenAIEmbeddingsRequest, tokens: int
     encoded: Sequence[str] | Vector = vectors
     if request.encoding_format == "base64":
         encoded = [base64.b64encode(row.tobytes()).decode() for row in vectors.astype("<f4")]
-    answer = {
-        "object": "list",
-        "data": [
-            {"object": "embedding", "index": index, "embedding": embedding} for index, embedding in enumerate(encoded)
-        ],
-        "model": request.model,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-    }
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    data = [{"object": "embedding", "index": index, "embedding": embedding} for index, embedding in enumerate(encoded)]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    rest = orjson.dumps({"model": request.model, "usage": usage})
+    return b'{"object":"list","data":' + _json_array(data) + b"," + rest[1:]
 
 
 def tei_answer(vectors: Vector) -> bytes:
     """An array of arrays."""
-    return orjson.dumps(vectors, option=orjson.OPT_SERIALIZE_NUMPY)
+    return _json_array(list(vectors))
+
+
+def _json_array(items: Sequence[object]) -> bytes:
+    """A JSON array, written in parts: while orjson writes one, no other thread runs."""
+    parts = (items[start : start + ITEMS_OF_A_PART] for start in range(0, len(items), ITEMS_OF_A_PART))
+    return b"[" + b",".join(orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] for part in parts) + b"]"
+
+
+async def encoded(answer: Callable[[], bytes], vectors: Vector, threads: Executor) -> bytes:
+    """Write an answer out, in a thread where that would hold up other requests for longer than the thread costs."""
+    if vectors.size < MANY_NUMBERS:
+        return answer()
+    return await asyncio.get_running_loop().run_in_executor(threads, answer)

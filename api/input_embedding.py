@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,12 +53,14 @@ class InputOrder:
 
 async def embed_inputs(model: ServedModel, wanted: InputsToEmbed, order: InputOrder) -> EmbeddedInputs:
     """Embed all inputs, or raise `InvalidRequestError` naming the one at fault, or what `EmbeddingClient` raises."""
-    _check_dimensions(model, wanted.dimensions)
+    _check_dimensions(model, wanted.dimensions, None)
     facts = model.side.directory.known_model()
+    _check_dimensions(model, wanted.dimensions, facts.dimension)
     if wanted.normalize is False and facts.normalized:
         raise InvalidRequestError(
             f"The vectors of {model.name} have unit length by themselves: leave `normalize` out.", param="normalize"
         )
+    wanted = replace(wanted, inputs=_bounded(wanted, model.name, facts.max_tokens))
     embedded = await _embed(model, wanted, facts, order)
     [tokens] = embedded.tokens
     if not wanted.truncate:
@@ -88,10 +90,22 @@ async def _embed(model: ServedModel, wanted: InputsToEmbed, facts: Heartbeat, or
     return embedded
 
 
-def _check_dimensions(model: ServedModel, dimensions: int | None) -> None:
-    if dimensions is None or dimensions in model.entry.dimensions:
+def _bounded(wanted: InputsToEmbed, name: str, max_tokens: int) -> Sequence[EmbeddingInput]:
+    """The inputs, with token ids that are too many refused or cut before they travel to a worker."""
+    lengths = [0 if isinstance(given, str) else len(given) for given in wanted.inputs]
+    if max(lengths) <= max_tokens:
+        return wanted.inputs
+    if not wanted.truncate:
+        _refuse_too_long(lengths, wanted.param, name, max_tokens)
+    return [given if isinstance(given, str) else given[:max_tokens] for given in wanted.inputs]
+
+
+def _check_dimensions(model: ServedModel, dimensions: int | None, longest: int | None) -> None:
+    """Refuse what the model is not configured for, or what is more than the `longest` that it has (None: unknown)."""
+    allowed = [number for number in model.entry.dimensions if longest is None or number <= longest]
+    if dimensions is None or dimensions in allowed:
         return
-    others = ", ".join(map(str, model.entry.dimensions))
+    others = ", ".join(map(str, allowed))
     advice = f"ask for one of {others}, or leave it out" if others else "leave it out"
     raise InvalidRequestError(
         f"{model.name} is not configured for vectors of {dimensions} dimensions: {advice}.",

@@ -1,6 +1,5 @@
 """OpenAI's embeddings API: the official clients, and whatever is built on them."""
 
-import asyncio
 from functools import partial
 
 from fastapi import APIRouter, Request, Response
@@ -12,6 +11,7 @@ from api.embedding_schemas import (
     OpenAIEmbeddingsRequest,
     OpenAIModel,
     OpenAIModels,
+    encoded,
     openai_answer,
     parse_openai_request,
 )
@@ -23,9 +23,6 @@ from api.json_body import parsed
 from api.service import Service
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
-
-MANY_NUMBERS = 50_000
-"""To encode this many takes some milliseconds."""
 
 BODY = {
     "requestBody": {
@@ -57,15 +54,9 @@ async def create_embeddings(
         order = InputOrder(request_id, stages, settings.retrieve_timeout_seconds, place.leave)
         embedded = await unless_disconnected(request, embed_inputs(model, wanted, order))
     with stages.timing("encode"):
-        content = await _encoded(service, partial(openai_answer, embedded.vectors, asked, embedded.tokens))
+        answer = partial(openai_answer, embedded.vectors, asked, embedded.tokens)
+        content = await encoded(answer, embedded.vectors, service.threads)
     return Response(content, media_type="application/json")
-
-
-async def _encoded(service: Service, answer: partial[bytes]) -> bytes:
-    """Encode in a thread what would hold up the other requests for longer than the thread costs."""
-    if answer.args[0].size < MANY_NUMBERS:
-        return answer()
-    return await asyncio.get_running_loop().run_in_executor(service.threads, answer)
 
 
 @router.get("/models", response_model=OpenAIModels)

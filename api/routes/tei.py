@@ -1,10 +1,12 @@
 """text-embeddings-inference's `/embed`: this server can stand behind what was written for that one."""
 
+from functools import partial
+
 from fastapi import APIRouter, Request, Response
 
 from api.dependencies import CurrentService, RequestId, Stages
 from api.disconnect import unless_disconnected
-from api.embedding_schemas import TEIEmbedRequest, parse_tei_request, tei_answer
+from api.embedding_schemas import TEIEmbedRequest, encoded, parse_tei_request, tei_answer
 from api.errors import TEIErrorSchema, documented_errors
 from api.input_embedding import InputOrder, InputsToEmbed, embed_inputs
 from api.input_limits import check_inputs
@@ -43,4 +45,6 @@ async def embed(request: Request, service: CurrentService, request_id: RequestId
         )
         order = InputOrder(request_id, stages, settings.retrieve_timeout_seconds, place.leave)
         embedded = await unless_disconnected(request, embed_inputs(service.models.default, wanted, order))
-    return Response(tei_answer(embedded.vectors), media_type="application/json")
+    with stages.timing("encode"):
+        content = await encoded(partial(tei_answer, embedded.vectors), embedded.vectors, service.threads)
+    return Response(content, media_type="application/json")

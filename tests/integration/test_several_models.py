@@ -21,7 +21,7 @@ from tests.fake_deployment import MODEL, FakeDeployment, fake_deployment
 from tests.processes import Process, run_prepare, running_api
 
 OTHER = "team/other"
-CATALOGUE = [{"name": OTHER, "model_id": "org/other-model", "dimensions": [4]}]
+CATALOGUE = [{"name": OTHER, "model_id": "org/other-model", "dimensions": [4, 16]}]
 
 
 @dataclass
@@ -98,6 +98,8 @@ def test_shorter_vectors_only_where_the_model_is_configured_for_them(models: Two
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "dimensions")
     assert "ask for one of 4" in refused.json()["error"]["message"]
     assert models.post(input="shorter", dimensions=4).status_code == 400
+    longer = models.post(input="shorter", model=OTHER, dimensions=16)
+    assert (longer.status_code, longer.json()["error"]["param"]) == (400, "dimensions")
 
 
 def test_status_tells_of_every_model(models: TwoModels) -> None:
