@@ -116,7 +116,7 @@ function workersTable(workers) {
   const rows = workers.map((worker) => [
     worker.worker_id,
     stateOf(worker),
-    worker.model,
+    [worker.model, worker.model_revision, worker.pooling].filter(Boolean).join(", "),
     [worker.device, worker.dtype].filter(Boolean).join(", "),
     worker.kernel,
     worker.tokens_per_second,
@@ -124,7 +124,9 @@ function workersTable(workers) {
     worker.waiting_texts,
     worker.texts_embedded,
     worker.failed_texts,
-    bytes(worker.peak_memory_bytes),
+    [bytes(worker.memory_bytes), worker.gpu_memory_bytes ? `GPU ${bytes(worker.gpu_memory_bytes)}` : null]
+      .filter(Boolean)
+      .join(", "),
   ]);
   return table(heads, rows);
 }
@@ -149,13 +151,14 @@ function corpusCard(corpus) {
 
 function modelsCard(models) {
   const rows = models.map((model) => [
-    model.id,
+    model.name,
     model.revision,
+    model.pooling || "its own",
     model.live_workers,
     model.tokens_per_second,
     model.namespace?.slice(0, 12),
   ]);
-  return wide(card("Models", table(["Model", "Revision", "Workers", "Tokens/s", "Namespace"], rows)));
+  return wide(card("Models", table(["Model", "Revision", "Pooling", "Workers", "Tokens/s", "Namespace"], rows)));
 }
 
 function replicaCard(replica, redis) {
