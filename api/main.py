@@ -84,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(tei.router)
     app.include_router(operations.router)
     app.include_router(page.make_router(PageFiles.load()))
-    count_requests(app, metrics.requests)
+    count_requests(app, metrics.requests, wants_key=keys is not None)
     # around all others: neither the log nor a count waits for what is thrown away
     app.add_middleware(UnreadBody, timeout_seconds=settings.retrieve_timeout_seconds)
     return app

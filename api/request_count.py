@@ -13,9 +13,9 @@ from api.route_table import RouteTable, method_of
 UNEXPECTED_FAILURE = 500
 
 
-def count_requests(app: FastAPI, metrics: RequestMetrics) -> None:
+def count_requests(app: FastAPI, metrics: RequestMetrics, *, wants_key: bool) -> None:
     """Count every request of an application; call it when all of its routes and other middleware are there."""
-    table = RouteTable(app)
+    table = RouteTable(app, wants_key=wants_key)
     metrics.expect(table)
     app.add_middleware(RequestCount, metrics=metrics, table=table)
 

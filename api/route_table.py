@@ -9,6 +9,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import compile_path
 from starlette.types import Scope
 
+from api.access_control import HEALTH_PATHS
 from api.dependencies import get_stages
 from api.request_metrics import UNKNOWN_ROUTE
 
@@ -33,8 +34,9 @@ class KnownRoute:
 class RouteTable:
     """The routes of an application, read from the application itself."""
 
-    def __init__(self, app: FastAPI) -> None:
-        self.routes = known_routes(app)
+    def __init__(self, app: FastAPI, *, wants_key: bool = False) -> None:
+        """`wants_key`: requests without a key are refused, but those for the server's health."""
+        self.routes = known_routes(app, wants_key=wants_key)
         self.paths = list(dict.fromkeys(route.path for route in self.routes))
         self.paths_with_stages = list(dict.fromkeys(route.path for route in self.routes if route.has_stages))
 
@@ -46,7 +48,7 @@ class RouteTable:
         return next((route.path for route in self.routes if route.pattern.match(scope["path"])), UNKNOWN_ROUTE)
 
 
-def known_routes(app: FastAPI) -> list[KnownRoute]:
+def known_routes(app: FastAPI, *, wants_key: bool = False) -> list[KnownRoute]:
     """Every route, those of included routers and mounts too."""
     routes = []
     for context in iter_route_contexts(app.routes):
@@ -57,6 +59,8 @@ def known_routes(app: FastAPI) -> list[KnownRoute]:
         methods = frozenset(context.methods or {"GET", "HEAD"})
         documented = getattr(context, "responses", None) or {}
         statuses = {200, *(int(status) for status in documented if str(status).isdecimal())}
+        if wants_key and context.path not in HEALTH_PATHS:
+            statuses.add(401)
         dependant: Dependant | None = getattr(context, "dependant", None)
         has_stages = dependant is not None and depends_on_stages(dependant)
         routes.append(KnownRoute(context.path, pattern, methods, frozenset(statuses), has_stages))
