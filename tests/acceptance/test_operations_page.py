@@ -242,7 +242,8 @@ def test_an_idle_worker_is_found_by_its_hash_and_ended_a_busy_one_is_not(
     Shell(deployment, replica, IDLE_SECONDS="0").run("scale-to-zero")
     assert worker.popen.wait(END_SECONDS) == 0
     assert shell.run("deployments") == ""
-    wait_until(lambda: post(replica.url, body_of("⊢ nobody", [])).status == 503, END_SECONDS)
+    wait_until(lambda: not replica.is_ready(), END_SECONDS)
+    assert post(replica.url, body_of("⊢ nobody", [])).status == 503
     assert post(replica.url, body_of("⊢ counted", [])).status == 200
 
 
