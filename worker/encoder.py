@@ -111,11 +111,6 @@ class Encoder:
         )
 
     @property
-    def special_tokens(self) -> int:
-        """Tokens that the tokenizer puts around each text."""
-        return self.tokenizer.num_special_tokens_to_add(is_pair=False)
-
-    @property
     def kernel(self) -> str:
         """Name of the way in which the model is computed."""
         return self.choice.timing.kernel
@@ -148,7 +143,8 @@ class Encoder:
         """The same, and how many tokens each text has without truncation."""
         encodings = self.tokenizer.encode_batch(list(texts))
         token_ids = [np.array(encoding.ids, np.int32) for encoding in encodings]
-        return token_ids, [full_length(encoding, self.special_tokens) for encoding in encodings]
+        special_tokens = self.tokenizer.num_special_tokens_to_add(is_pair=False)
+        return token_ids, [full_length(encoding, special_tokens) for encoding in encodings]
 
     def cost_tokens(self, count: int, longest: int, total: int) -> int:
         """What a batch of `count` texts, the longest of `longest` tokens, `total` tokens in all, costs in tokens."""
