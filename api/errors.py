@@ -91,6 +91,11 @@ def documented_errors(*statuses: int, model: type[BaseModel] = ErrorSchema) -> d
     return {status: {"model": model, "description": MEANING_OF_STATUS[status]} for status in statuses}
 
 
+def documented_body(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON body that the route reads by itself, for the OpenAPI document."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Every failure of a route becomes `{"detail": one sentence}`, never a traceback."""
     app.add_exception_handler(PremiseServerError, _answer_named_error)

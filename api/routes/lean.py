@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from api.conditional_response import CONDITIONAL_PARAMETERS, CONDITIONAL_RESPONSES, conditional_response
 from api.dependencies import CurrentRetriever, CurrentService, RequestId, Stages
 from api.disconnect import unless_disconnected
-from api.errors import documented_errors, json_response
+from api.errors import documented_body, documented_errors, json_response
 from api.json_body import parsed
 from api.schemas import RankedPremiseSchema, parse_retrieve_request, retrieve_request_schema
 
@@ -18,12 +18,7 @@ MAX_STATES_IN_DOCUMENT = 64
 PARTIAL_HEADER = "X-Partial-Results"
 """New premises that took part / new premises of the request; only where some did not (PARTIAL_RESULTS)."""
 
-RETRIEVE_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": retrieve_request_schema(MAX_STATES_IN_DOCUMENT)}},
-    }
-}
+RETRIEVE_BODY = documented_body(retrieve_request_schema(MAX_STATES_IN_DOCUMENT))
 
 READY_LIST: dict[str, Any] = {
     "responses": {**CONDITIONAL_RESPONSES, **documented_errors(503)},

@@ -16,7 +16,7 @@ from api.embedding_schemas import (
     parse_openai_request,
 )
 from api.embedding_side import ServedModel
-from api.errors import OpenAIErrorSchema, documented_errors, json_response
+from api.errors import OpenAIErrorSchema, documented_body, documented_errors, json_response
 from api.input_embedding import InputOrder, InputsToEmbed, embed_inputs
 from api.input_limits import check_inputs
 from api.json_body import parsed
@@ -24,17 +24,10 @@ from api.service import Service
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
-BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": OpenAIEmbeddingsRequest.model_json_schema()}},
-    }
-}
-
 
 @router.post(
     "/embeddings",
-    openapi_extra=BODY,
+    openapi_extra=documented_body(OpenAIEmbeddingsRequest.model_json_schema()),
     response_model=OpenAIEmbeddings,
     responses=documented_errors(400, 404, 408, 413, 429, 503, 504, model=OpenAIErrorSchema),
 )

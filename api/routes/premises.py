@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from api.dependencies import CurrentRetriever, Stages
-from api.errors import documented_errors, json_response
+from api.errors import documented_body, documented_errors, json_response
 from api.json_body import LARGE_BODY_BYTES, read_object, validated
 from api.premise_details import PremiseDetails, find_details
 from shared.errors import InvalidRequestError, PayloadTooLargeError
@@ -33,12 +33,7 @@ class DetailsSchema(BaseModel):
     "/premise-details",
     response_model=list[DetailsSchema | None],
     responses=documented_errors(408, 413, 422, 429, 503),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": DetailsRequest.model_json_schema()}},
-        }
-    },
+    openapi_extra=documented_body(DetailsRequest.model_json_schema()),
 )
 async def premise_details(request: Request, retriever: CurrentRetriever, stages: Stages) -> Response:
     """Module, kind, statement and documentation of premises, in the order of their names; null for unknown ones."""

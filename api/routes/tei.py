@@ -7,24 +7,17 @@ from fastapi import APIRouter, Request, Response
 from api.dependencies import CurrentService, RequestId, Stages
 from api.disconnect import unless_disconnected
 from api.embedding_schemas import TEIEmbedRequest, encoded, parse_tei_request, tei_answer
-from api.errors import TEIErrorSchema, documented_errors
+from api.errors import TEIErrorSchema, documented_body, documented_errors
 from api.input_embedding import InputOrder, InputsToEmbed, embed_inputs
 from api.input_limits import check_inputs
 from api.json_body import parsed
 
 router = APIRouter(tags=["text-embeddings-inference"])
 
-BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": TEIEmbedRequest.model_json_schema()}},
-    }
-}
-
 
 @router.post(
     "/embed",
-    openapi_extra=BODY,
+    openapi_extra=documented_body(TEIEmbedRequest.model_json_schema()),
     response_model=list[list[float]],
     responses=documented_errors(408, 413, 422, 429, 503, 504, model=TEIErrorSchema),
 )
