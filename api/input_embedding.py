@@ -1,6 +1,5 @@
 """The recipe of `/v1/embeddings` and `/embed`: embed inputs by a model, judge their length, count their tokens."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -53,9 +52,8 @@ class InputOrder:
 
 async def embed_inputs(model: ServedModel, wanted: InputsToEmbed, order: InputOrder) -> EmbeddedInputs:
     """Embed all inputs, or raise `InvalidRequestError` naming the one at fault, or what `EmbeddingClient` raises."""
-    _check_dimensions(model, wanted.dimensions, None)
+    _check_dimensions(model, wanted.dimensions)
     facts = model.side.directory.known_model()
-    _check_dimensions(model, wanted.dimensions, facts.dimension)
     if wanted.normalize is False and facts.normalized:
         raise InvalidRequestError(
             f"The vectors of {model.name} have unit length by themselves: leave `normalize` out.", param="normalize"
@@ -71,10 +69,9 @@ async def embed_inputs(model: ServedModel, wanted: InputsToEmbed, order: InputOr
 
 async def _embed(model: ServedModel, wanted: InputsToEmbed, facts: Heartbeat, order: InputOrder) -> Embedded:
     short = estimated_tokens(wanted.inputs, facts.tokens_per_byte, facts.max_tokens) <= SHORT_REQUEST_TOKENS
-    arrived = time.time() - (time.perf_counter() - order.stages.started)
     group = TextGroup(wanted.inputs, Priority.STATE if short else Priority.BULK)
     deadline = EmbeddingOrder(
-        arrived + order.timeout_seconds, request_id=order.request_id, on_admitted=order.on_admitted
+        order.stages.arrived() + order.timeout_seconds, request_id=order.request_id, on_admitted=order.on_admitted
     )
     try:
         with order.stages.timing("embed"):
@@ -84,9 +81,7 @@ async def _embed(model: ServedModel, wanted: InputsToEmbed, facts: Heartbeat, or
         raise InvalidRequestError(
             f"{wanted.param}[{place}] cannot be embedded: {error}.", param=wanted.param, code=error.kind
         ) from error
-    order.stages.counts.update(
-        cached=embedded.cached_texts, embedded=embedded.embedded_texts, enqueued_jobs=embedded.enqueued_jobs
-    )
+    order.stages.count_texts(embedded)
     return embedded
 
 
@@ -100,9 +95,10 @@ def _bounded(wanted: InputsToEmbed, name: str, max_tokens: int) -> Sequence[Embe
     return [given if isinstance(given, str) else given[:max_tokens] for given in wanted.inputs]
 
 
-def _check_dimensions(model: ServedModel, dimensions: int | None, longest: int | None) -> None:
-    """Refuse what the model is not configured for, or what is more than the `longest` that it has (None: unknown)."""
-    allowed = [number for number in model.entry.dimensions if longest is None or number <= longest]
+def _check_dimensions(model: ServedModel, dimensions: int | None) -> None:
+    """Refuse what the model is not configured for, or what is more than it has, as far as that is known."""
+    facts = model.side.directory.last_known()
+    allowed = [number for number in model.entry.dimensions if facts is None or number <= facts.dimension]
     if dimensions is None or dimensions in allowed:
         return
     others = ", ".join(map(str, allowed))

@@ -60,6 +60,16 @@ class StageTimes:
     partial: tuple[int, int] | None = None
     """Of a partial answer: new premises that took part, and new premises asked for."""
 
+    def arrived(self) -> float:
+        """When the request came, in epoch seconds."""
+        return time.time() - (time.perf_counter() - self.started)
+
+    def count_texts(self, embedded: Embedded) -> None:
+        """Note what it took to get the request's vectors."""
+        self.counts.update(
+            cached=embedded.cached_texts, embedded=embedded.embedded_texts, enqueued_jobs=embedded.enqueued_jobs
+        )
+
     def note(self, stage: str, started: float) -> None:
         """Add the time since `started` (time.perf_counter) to a stage."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
@@ -146,7 +156,7 @@ class Retriever:
             TextGroup(states, Priority.STATE),
             TextGroup([premise.decl for premise in new_premises], Priority.BULK),
         ]
-        arrived = time.time() - (time.perf_counter() - stages.started)
+        arrived = stages.arrived()
         order = EmbeddingOrder(
             arrived + self.limits.timeout_seconds,
             request_id,
@@ -158,9 +168,7 @@ class Retriever:
                 embedded = await self.embeddings.embed(groups, order)
         except TextRejectedError as error:
             raise InvalidRequestError(_name_text(error, states, new_premises)) from error
-        stages.counts.update(
-            cached=embedded.cached_texts, embedded=embedded.embedded_texts, enqueued_jobs=embedded.enqueued_jobs
-        )
+        stages.count_texts(embedded)
         if left_out := len(embedded.left_out[1]):
             stages.partial = (len(new_premises) - left_out, len(new_premises))
             stages.counts["left_out"] = left_out
