@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from api.commands.output import progress_interval
 from api.corpus_embedding import PartialEmbeddings, embed_corpus, final_path, unusable_rows
 from api.embedding_side import EmbeddingSide, running_embedding_side
 from api.given_embeddings import check_embeddings
@@ -159,6 +159,6 @@ async def _embed_with_progress(
 ) -> None:
     texts = [premise.text for premise in corpus.premises]
     done = len(texts) - len(missing)
-    seldom = 0.5 if sys.stderr.isatty() else 10.0
-    with tqdm(total=len(texts), initial=done, unit=" premises", desc="Embedding the corpus", mininterval=seldom) as bar:
+    label, interval = "Embedding the corpus", progress_interval()
+    with tqdm(total=len(texts), initial=done, unit=" premises", desc=label, mininterval=interval) as bar:
         await embed_corpus(texts, missing, partial, side.embeddings, bar.update)
