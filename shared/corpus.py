@@ -16,9 +16,25 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from shared.corpus_files import (
+    BLACKLIST_FILE,
+    LINES_SUFFIX,
+    MODULES_FILE,
+    REVISION_FILE,
+    declaration_files,
+    flag_field,
+    parse_object,
+    read_bytes,
+    read_lines,
+    shown,
+    string_field,
+    strings_field,
+)
 from shared.errors import CorpusError
 
 OnBrokenLine = Literal["stop", "skip-rest"]
+Filter = Literal["blacklist", "type prefix", "name component", "module component"]
+DropReason = Filter | Literal["duplicate"]
 
 DENIED_MODULE_COMPONENTS = frozenset({
     "Aesop", "Auto", "Cli", "CodeAction", "DocGen4", "Duper", "ImportGraph", "Lake", "Lean", "LeanSearchClient",
@@ -33,7 +49,6 @@ DENIED_NAME_COMPONENTS = frozenset({"Lean", "Lake", "Qq"})
 DENIED_TYPE_PREFIX = "Lean."
 """A premise whose type starts so is left out: parsers, elaborators and the like."""
 
-LINES_SUFFIX = ".jsonl"
 BEFORE_TYPE = " : "
 
 log = logging.getLogger("corpus")
@@ -96,32 +111,52 @@ def read_corpus(folder: Path, *, on_broken_line: OnBrokenLine = "stop") -> Corpu
     server does).  Raises `CorpusError` naming the file (and line) that cannot be used.
     """
     revision = read_revision(folder)
-    modules = _read_modules(folder)
-    denied_names = _read_denied_names(folder)
-    unfiltered_names: list[str] = []
-    premises: list[Premise] = []
-    row_of_name: dict[str, int] = {}
+    modules = read_modules(folder)
+    gathered = GatheredPremises(read_denied_names(folder))
     for premise in _read_declarations(folder, frozenset(modules), on_broken_line):
-        unfiltered_names.append(premise.name)
-        if premise.name not in row_of_name and _survives(premise, denied_names):
-            row_of_name[premise.name] = len(premises)
-            premises.append(premise)
-    if not premises:
+        gathered.add(premise)
+    if not gathered.premises:
         raise CorpusError(f"The corpus {folder} has no premise that survives the filters; check what was extracted.")
-    rows = np.fromiter((row_of_name.get(name, -1) for name in unfiltered_names), np.int32, len(unfiltered_names))
+    corpus = gathered.as_corpus(revision, modules)
     log.info(
         "read corpus %s: %d modules, %d declarations, %d premises after the filters",
-        revision, len(modules), len(unfiltered_names), len(premises),
+        revision, len(modules), len(corpus.unfiltered_names), len(corpus.premises),
     )  # fmt: skip
-    digest = _digest(revision, modules, unfiltered_names, premises)
-    return Corpus(revision, modules, unfiltered_names, premises, rows, digest)
+    return corpus
+
+
+class GatheredPremises:
+    """The declarations of a corpus so far, in their order, and those of them that the filters leave."""
+
+    def __init__(self, denied_names: frozenset[str]) -> None:
+        self._denied_names = denied_names
+        self._row_of_name: dict[str, int] = {}
+        self.unfiltered_names: list[str] = []
+        self.premises: list[Premise] = []
+
+    def add(self, premise: Premise) -> DropReason | None:
+        """Take the next declaration; says why it is left out, None where it stays."""
+        self.unfiltered_names.append(premise.name)
+        if premise.name in self._row_of_name:
+            return "duplicate"
+        reason = next(filters_against(premise, self._denied_names), None)
+        if reason is None:
+            self._row_of_name[premise.name] = len(self.premises)
+            self.premises.append(premise)
+        return reason
+
+    def as_corpus(self, revision: str, modules: list[str]) -> Corpus:
+        """All of it; `modules` are sorted."""
+        names, row_of_name = self.unfiltered_names, self._row_of_name
+        rows = np.fromiter((row_of_name.get(name, -1) for name in names), np.int32, len(names))
+        return Corpus(revision, modules, names, self.premises, rows, _digest(revision, modules, names, self.premises))
 
 
 def read_revision(folder: Path) -> str:
     """The revision that a corpus folder says it is; raises `CorpusError` where it says none."""
-    path = folder / "revision"
+    path = folder / REVISION_FILE
     try:
-        revision = _read_bytes(path).decode().strip()
+        revision = read_bytes(path).decode().strip()
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path} is not UTF-8 text; it should hold one line with the revision.") from error
     if not revision:
@@ -129,73 +164,70 @@ def read_revision(folder: Path) -> str:
     return revision
 
 
-def _read_modules(folder: Path) -> list[str]:
-    path = folder / "Modules.jsonl"
+def read_modules(folder: Path) -> list[str]:
+    """The modules' names, sorted; raises `CorpusError` naming the line that is broken."""
+    path = folder / MODULES_FILE
     names = set()
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         try:
-            names.add(_string(_parse_object(line), "name"))
+            names.add(string_field(parse_object(line), "name"))
         except ValueError as error:
             raise CorpusError(
-                f"{_shown(path)}, line {number}: {error}. Mend the line or extract the corpus again."
+                f"{shown(path)}, line {number}: {error}. Mend the line or extract the corpus again."
             ) from error
     return sorted(names)
 
 
-def _read_denied_names(folder: Path) -> frozenset[str]:
-    path = folder / "HammerBlacklist.jsonl"
+def read_denied_names(folder: Path) -> frozenset[str]:
+    """The names that the corpus itself leaves out; raises `CorpusError` where the file cannot be used."""
+    path = folder / BLACKLIST_FILE
     if not path.exists():
         log.warning("%s is missing: no premise is left out by name", path)
         return frozenset()
     try:
-        return frozenset(_strings(_parse_object(_read_bytes(path)), "hammerBlacklist"))
+        return frozenset(strings_field(parse_object(read_bytes(path)), "hammerBlacklist"))
     except ValueError as error:
         raise CorpusError(f"{path}: {error}. Mend the file or extract the corpus again.") from error
 
 
 def _read_declarations(folder: Path, modules: frozenset[str], on_broken_line: OnBrokenLine) -> Iterator[Premise]:
     """Every declaration as a premise."""
-    declarations = folder / "Declarations"
-    if not declarations.is_dir():
-        raise CorpusError(f"{folder} is no corpus: it has no folder Declarations.")
-    for path in sorted(declarations.iterdir(), key=lambda path: path.name):
-        if path.name.endswith(LINES_SUFFIX):
-            yield from _read_declaration_file(path, modules, on_broken_line)
+    for path in declaration_files(folder):
+        yield from _read_declaration_file(path, modules, on_broken_line)
 
 
 def _read_declaration_file(path: Path, modules: frozenset[str], on_broken_line: OnBrokenLine) -> Iterator[Premise]:
     module = path.name.removesuffix(LINES_SUFFIX)
-    lines = _lines(path)
+    lines = read_lines(path)
     if lines and module not in modules:
         raise CorpusError(
-            f"{_shown(path)} declares something, but Modules.jsonl has no module {module!r}; extract both again."
+            f"{shown(path)} declares something, but Modules.jsonl has no module {module!r}; extract both again."
         )
     for number, line in enumerate(lines, start=1):
         try:
-            declaration = _parse_declaration(line, module)
+            declaration = parse_declaration(parse_object(line), module)
         except ValueError as error:
             if on_broken_line == "stop":
                 raise CorpusError(
-                    f"{_shown(path)}, line {number}: {error}. Mend the line or extract the corpus again; "
+                    f"{shown(path)}, line {number}: {error}. Mend the line or extract the corpus again; "
                     "CORPUS_ON_BROKEN_LINE=skip-rest drops the rest of such a file."
                 ) from error
             log.warning(
-                "%s, line %d: %s; dropped this and %d more lines", _shown(path), number, error, len(lines) - number
+                "%s, line %d: %s; dropped this and %d more lines", shown(path), number, error, len(lines) - number
             )
             return
         yield declaration
 
 
-def _parse_declaration(line: bytes, module: str) -> Premise:
-    """A line's premise; raises `ValueError` saying what is broken."""
-    fields = _parse_object(line)
-    name, kind, result_type = _string(fields, "name"), _string(fields, "kind"), _string(fields, "type")
+def parse_declaration(fields: dict[str, object], module: str) -> Premise:
+    """The premise of a line's fields; raises `ValueError` saying what is broken."""
+    name, kind, result_type = string_field(fields, "name"), string_field(fields, "kind"), string_field(fields, "type")
     doc = fields.get("doc")
     if doc is not None and not isinstance(doc, str):
         raise ValueError("field 'doc' is neither a string nor null")
     comment = "" if doc is None else f"/-- {doc.strip()} -/\n"
     before_binders = f"{comment}{kind} {name} "
-    before_type = f"{before_binders}{' '.join(_strings(fields, 'args'))}{BEFORE_TYPE}"
+    before_type = f"{before_binders}{' '.join(strings_field(fields, 'args'))}{BEFORE_TYPE}"
     return Premise(
         name,
         module,
@@ -203,18 +235,21 @@ def _parse_declaration(line: bytes, module: str) -> Premise:
         kind=sys.intern(kind),  # a handful of kinds, hundreds of thousands of premises
         binders_start=len(before_binders),
         type_start=len(before_type),
-        in_module_system=_flag(fields, "inModuleSystem"),
-        is_exposed=_flag(fields, "isExposed"),
+        in_module_system=flag_field(fields, "inModuleSystem"),
+        is_exposed=flag_field(fields, "isExposed"),
     )
 
 
-def _survives(premise: Premise, denied_names: frozenset[str]) -> bool:
-    return not (
-        premise.name in denied_names
-        or premise.text.startswith(DENIED_TYPE_PREFIX, premise.type_start)
-        or not DENIED_NAME_COMPONENTS.isdisjoint(premise.name.split("."))
-        or not DENIED_MODULE_COMPONENTS.isdisjoint(premise.module.split("."))
-    )
+def filters_against(premise: Premise, denied_names: frozenset[str]) -> Iterator[Filter]:
+    """The filters that leave a premise out; none of them: it stays."""
+    if premise.name in denied_names:
+        yield "blacklist"
+    if premise.text.startswith(DENIED_TYPE_PREFIX, premise.type_start):
+        yield "type prefix"
+    if not DENIED_NAME_COMPONENTS.isdisjoint(premise.name.split(".")):
+        yield "name component"
+    if not DENIED_MODULE_COMPONENTS.isdisjoint(premise.module.split(".")):
+        yield "module component"
 
 
 def _digest(revision: str, modules: Sequence[str], unfiltered_names: Sequence[str], premises: Sequence[Premise]) -> str:
@@ -234,58 +269,3 @@ def _digested(premise: Premise) -> dict[str, str | bool]:
         "in_module_system": premise.in_module_system,
         "is_exposed": premise.is_exposed,
     }
-
-
-def _lines(path: Path) -> list[bytes]:
-    """Lines of a file without their ends; what follows the last newline counts only if it is not empty."""
-    lines = _read_bytes(path).split(b"\n")
-    return lines if lines[-1] else lines[:-1]
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise CorpusError(
-            f"{path.parent} is no corpus: it has no file {path.name}; DATA names a folder or "
-            "a premises.tar.gz as the extraction writes them."
-        ) from error
-    except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _parse_object(line: bytes) -> dict[str, object]:
-    try:
-        fields = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"not valid JSON in UTF-8 ({error})") from error
-    if not isinstance(fields, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004 - the file is wrong, not the program
-    return fields
-
-
-def _string(fields: dict[str, object], key: str) -> str:
-    value = fields.get(key)
-    if not isinstance(value, str):
-        raise ValueError(f"field {key!r} is missing or not a string")  # noqa: TRY004
-    return value
-
-
-def _strings(fields: dict[str, object], key: str) -> list[str]:
-    values = fields.get(key)
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError(f"field {key!r} is missing or not a list of strings")
-    return values
-
-
-def _flag(fields: dict[str, object], key: str) -> bool:
-    """False where the field is missing or null, as in data extracted before the module system."""
-    value = fields.get(key)
-    if value is not None and not isinstance(value, bool):
-        raise ValueError(f"field {key!r} is neither true nor false")
-    return bool(value)
-
-
-def _shown(path: Path) -> str:
-    """A path as an error or a log line shows it: on one line, whatever the file is called."""
-    return str(path) if str(path).isprintable() else repr(str(path))
