@@ -1,4 +1,4 @@
-"""One corpus a deployment: the order of premises is a contract, so two replicas must never serve different ones.
+"""One corpus a deployment and prefix: the order of premises is a contract, so replicas must never serve different ones.
 
 The first ready replica claims its corpus digest and keeps the claim alive; a newcomer with another digest stays unready
 until the claim has ended, and then until it is sure that nobody renews it: after a time in which Redis was away,
@@ -42,12 +42,18 @@ return {digest, tostring(sure_at - now)}
 log = logging.getLogger("api")
 
 
+def claim_key(prefix: str) -> str:
+    """The claim of the corpus at a prefix; an empty one is the default corpus's."""
+    return f"{CLAIM_KEY}:{prefix}" if prefix else CLAIM_KEY
+
+
 @dataclass
 class CorpusClaim:
     """This replica's claim; `conflict` is the other digest while another corpus is being served."""
 
     client: redis.asyncio.Redis
     digest: str
+    key: str = CLAIM_KEY
     conflict: str | None = None
     settled: bool = False
 
@@ -57,7 +63,7 @@ class CorpusClaim:
         while True:
             args: list[str | int | float] = [self.digest, CLAIM_SECONDS, SURE_SECONDS, int(self.settled)]
             try:
-                held, unsure_seconds = await renew(keys=[CLAIM_KEY], args=args)
+                held, unsure_seconds = await renew(keys=[self.key], args=args)
             except RedisError as error:
                 log.debug("claim not renewed: %s", type(error).__name__)
             else:

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from api.retrieval import Retriever, StageTimes
+from api.served_corpus import ServedCorpus
 from api.service import Service
 
 
@@ -16,9 +17,15 @@ async def get_service(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
+async def get_corpus(request: Request) -> ServedCorpus:
+    """The corpus that the path's prefix names (`api/corpus_routing.py`), the default one without a prefix."""
+    named = getattr(request.state, "corpus", None)
+    return cast("ServedCorpus", named or (await get_service(request)).corpora.default)
+
+
 async def get_retriever(request: Request) -> Retriever:
-    """The retriever, or `NotReadyError` while the corpus is still loading."""
-    return (await get_service(request)).require_retriever()
+    """The corpus's retriever, or `NotReadyError` while it is still loading."""
+    return (await get_corpus(request)).require_retriever()
 
 
 async def get_request_id(request: Request) -> str:
@@ -32,6 +39,7 @@ async def get_stages(request: Request) -> StageTimes:
 
 
 CurrentService = Annotated[Service, Depends(get_service)]
+CurrentCorpus = Annotated[ServedCorpus, Depends(get_corpus)]
 CurrentRetriever = Annotated[Retriever, Depends(get_retriever)]
 RequestId = Annotated[str, Depends(get_request_id)]
 Stages = Annotated[StageTimes, Depends(get_stages)]

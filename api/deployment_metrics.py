@@ -41,10 +41,11 @@ async def deployment_families(service: "Service") -> list[Metric]:
     """The families of the deployment, as of now; answers within `ANSWER_SECONDS` whatever Redis does."""
     directory = service.side.directory
     state = None if directory.redis_away else await look_at_redis(service)
+    default = service.corpora.default.retriever
     serving = {model.name: len(model.side.directory.serving()) for model in service.models.all()}
     return [
         *_build(),
-        *_corpus(service.retriever.snapshot if service.retriever else None),
+        *_corpus(default.snapshot if default else None),
         *_redis(state),
         *worker_families(directory.workers, serving),
     ]

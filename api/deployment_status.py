@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import redis.asyncio
 
 from api.embedding_side import ServedModel
+from api.served_corpus import ServedCorpus
 from api.status_schema import (
     ClassDepth,
     CorpusStatus,
@@ -87,15 +88,15 @@ async def current_depth(service: "Service") -> QueueDepth | None:
     return await queue_depth(service.side.client, str(directory.pinned_namespace), directory.tokens_per_second())
 
 
-async def describe(service: "Service") -> DeploymentStatus:
-    """What `/status` answers."""
+async def describe(service: "Service", corpus: ServedCorpus) -> DeploymentStatus:
+    """What `/status` answers at a corpus's paths."""
     directory = service.side.directory
     depth = await current_depth(service)
-    reasons = service.reasons_not_ready()
+    reasons = service.reasons_not_ready(corpus)
     return DeploymentStatus(
         ready=not reasons,
         reasons=reasons,
-        corpus=_describe_corpus(service),
+        corpus=_describe_corpus(corpus),
         model=ModelStatus(
             id=directory.model,
             revision=directory.model_revision,
@@ -123,10 +124,10 @@ def _describe_model(model: ServedModel) -> ServedModelStatus:
     )
 
 
-def _describe_corpus(service: "Service") -> CorpusStatus | None:
-    if service.retriever is None:
+def _describe_corpus(corpus: ServedCorpus) -> CorpusStatus | None:
+    if corpus.retriever is None:
         return None
-    snapshot = service.retriever.snapshot
+    snapshot = corpus.retriever.snapshot
     return CorpusStatus(
         revision=snapshot.manifest.revision,
         digest=snapshot.manifest.corpus_digest,

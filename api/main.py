@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from api.access_control import RequireKey, document_keys
 from api.api_keys import ApiKeys
 from api.body_intake import BodyIntake, BodyRoom
+from api.corpus_routing import RefuseUnknownCorpus, route_corpora
 from api.cross_origin import allow_origins, parse_origins
 from api.errors import install_error_handlers
 from api.metrics import Metrics, check_multiprocess_folder
@@ -65,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     install_error_handlers(app)
+    app.add_middleware(RefuseUnknownCorpus)
     app.add_middleware(
         BodyIntake,
         room=room,
@@ -87,6 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
     count_requests(app, metrics.requests, wants_key=keys is not None)
     # around all others: neither the log nor a count waits for what is thrown away
     app.add_middleware(UnreadBody, timeout_seconds=settings.retrieve_timeout_seconds)
+    route_corpora(app)
     return app
 
 

@@ -1,4 +1,4 @@
-"""The parts of one API process, wired once: the models with their way to the workers, and the corpus."""
+"""The parts of one API process, wired once: the models with their way to the workers, and the corpora."""
 
 import asyncio
 import logging
@@ -8,21 +8,20 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from api.accessibility import Accessibility
 from api.body_intake import BodyRoom
 from api.cancellation import cancel_and_wait, keep_running
-from api.corpus_claim import CorpusClaim
 from api.embedding_side import EmbeddingSide, ServedModels, running_models
 from api.metrics import Metrics
 from api.premise_index import PremiseIndex
 from api.retrieval import RequestLimits, Retriever
+from api.served_corpus import ServedCorpora, ServedCorpus
 from api.snapshot import Snapshot, current_snapshot, open_snapshot
-from shared.errors import NotReadyError, PremiseServerError
 from shared.settings import Settings
 
-LOOK_FOR_CORPUS_SECONDS = 0.2
 MOST_SEARCH_THREADS = 8
 PARSING_THREADS = 2
 """More would not parse faster, and each keeps memory of its own for the largest bodies that it has read."""
@@ -40,7 +39,7 @@ EVERY_WORKER_IS_DRAINED = (
 
 @dataclass
 class Service:
-    """One API process.  `retriever` is None until the corpus is mapped."""
+    """One API process."""
 
     settings: Settings
     models: ServedModels
@@ -48,29 +47,20 @@ class Service:
     parsers: ThreadPoolExecutor
     room: BodyRoom
     metrics: Metrics
-    retriever: Retriever | None = None
-    claim: CorpusClaim | None = None
-    corpus_problem: str = "The corpus is still being prepared: try again in a moment."
+    corpora: ServedCorpora = field(init=False)
     started_at: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        self.corpora = ServedCorpora(ServedCorpus(self.side.client, self.side.directory))
 
     @property
     def side(self) -> EmbeddingSide:
-        """Everything between a text and its vector by the default model, the one of the corpus."""
+        """Everything between a text and its vector by the default model, the one of all corpora."""
         return self.models.default.side
 
-    def require_retriever(self) -> Retriever:
-        """The retriever, or `NotReadyError`."""
-        if self.claim and self.claim.conflict:
-            raise NotReadyError(self.claim.why_not_ready() or self.corpus_problem)
-        if self.retriever is None:
-            raise NotReadyError(self.corpus_problem)
-        return self.retriever
-
-    def reasons_not_ready(self) -> list[str]:
-        """Why `/health/ready` is not 200; empty when all is up."""
-        reasons = [] if self.retriever else [self.corpus_problem]
-        if self.claim and (conflict := self.claim.why_not_ready()):
-            reasons.append(conflict)
+    def reasons_not_ready(self, corpus: ServedCorpus | None = None) -> list[str]:
+        """Why `/health/ready` of a corpus, by itself the default one, is not 200; empty when all is up."""
+        reasons = (corpus or self.corpora.default).why_not_ready()
         if not self.side.directory.serving():
             reasons.append(self.side.directory.why_not_serving())
         elif not self.side.directory.taking_jobs():
@@ -79,47 +69,34 @@ class Service:
             reasons.append("The subscription to finished jobs is not up yet.")
         return reasons
 
-    async def load_corpus(self) -> None:
-        """Map the prepared snapshot as soon as there is one that can be served, then hold the claim on its corpus."""
-        refused = None
-        while self.retriever is None:
-            refused = await self._next_snapshot(refused)
-            await self._try_to_map(refused)
-        self.claim = CorpusClaim(self.side.client, self.require_retriever().snapshot.manifest.corpus_digest)
-        await self.claim.keep()
+    async def serve_default_corpus(self) -> None:
+        """Map and claim the corpus that `snapshots/current` names; its vectors say which workers' are accepted."""
+        find = partial(current_snapshot, self.settings.data_dir)
+        await self.corpora.default.serve(find, self._open_default, self.threads)
 
-    async def _next_snapshot(self, refused: Path | None) -> Path:
-        """Wait for a snapshot other than the one that was refused: another process writes it."""
-        while (folder := current_snapshot(self.settings.data_dir)) in (None, refused):  # noqa: ASYNC110 - as it says
-            await asyncio.sleep(LOOK_FOR_CORPUS_SECONDS)
-        return folder
+    def _open_default(self, folder: Path) -> Retriever:
+        retriever = self.open_retriever(folder)
+        if namespace := retriever.snapshot.manifest.namespace:
+            self.side.directory.pin(namespace)
+        return retriever
 
-    async def _try_to_map(self, folder: Path) -> None:
-        try:
-            await asyncio.get_running_loop().run_in_executor(self.threads, self._map_corpus, folder)
-        except PremiseServerError as error:
-            self.corpus_problem = str(error)
-            log.error("the corpus cannot be served: %s", error)
-        except Exception:
-            self.corpus_problem = "The corpus cannot be served; this process's log says why."
-            log.exception("the corpus cannot be served")
-
-    def _map_corpus(self, folder: Path) -> None:
+    def open_retriever(self, folder: Path, prefix: str = "") -> Retriever:
+        """Map a snapshot and read what requests need of it; raises what `open_snapshot` and `PremiseIndex.open` do."""
         started = time.perf_counter()
         snapshot = open_snapshot(folder)
         snapshot.touch()
-        self.retriever = make_retriever(self, snapshot)
-        self.threads.submit(touch_vectors, snapshot, self.retriever.index)
-        if snapshot.manifest.namespace:
-            self.side.directory.pin(snapshot.manifest.namespace)
+        retriever = make_retriever(self, snapshot)
+        self.threads.submit(touch_vectors, snapshot, retriever.index)
         log.info(
-            "serving %d premises of %d modules, revision %s, digest %s (mapped in %.2f s)",
+            "serving %d premises of %d modules, revision %s, digest %s (mapped in %.2f s)%s",
             snapshot.manifest.rows,
             len(snapshot.modules),
             snapshot.manifest.revision,
             snapshot.manifest.corpus_digest[:12],
             time.perf_counter() - started,
+            f" at the prefix {prefix}" if prefix else "",
         )
+        return retriever
 
 
 def make_retriever(service: Service, snapshot: Snapshot) -> Retriever:
@@ -158,7 +135,7 @@ async def running_service(settings: Settings, room: BodyRoom, metrics: Metrics) 
         service = Service(settings, models, threads, parsers, room, metrics)
         metrics.process.follow(service)
         tasks = [
-            asyncio.create_task(service.load_corpus(), name="load corpus"),
+            asyncio.create_task(service.serve_default_corpus(), name="serve the corpus"),
             keep_running(metrics.process.keep_up_to_date, "keeping metrics up to date"),
         ]
         try:

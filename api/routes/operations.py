@@ -7,7 +7,7 @@ import asyncio
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import CurrentService
+from api.dependencies import CurrentCorpus, CurrentService
 from api.deployment_metrics import deployment_families
 from api.deployment_status import REDIS_IS_SLOW, current_depth, describe
 from api.errors import documented_errors, json_response
@@ -37,19 +37,19 @@ async def live() -> Response:
 
 @router.get("/health", response_model=Ready, responses={503: UNREADY})
 @router.get("/health/ready", response_model=Ready, responses={503: UNREADY})
-async def ready(service: CurrentService) -> Response:
-    """200 when requests can be answered, else 503 with the reasons."""
-    reasons = service.reasons_not_ready()
+async def ready(service: CurrentService, corpus: CurrentCorpus) -> Response:
+    """200 when requests can be answered, else 503 with the reasons; below a prefix, of that corpus."""
+    reasons = service.reasons_not_ready(corpus)
     if reasons:
         return json_response(NotReady(detail=" ".join(reasons), reasons=reasons).model_dump(), 503)
-    manifest = service.require_retriever().snapshot.manifest
+    manifest = corpus.require_retriever().snapshot.manifest
     return json_response(Ready(revision=manifest.revision, digest=manifest.corpus_digest).model_dump())
 
 
 @router.get("/status", response_model=DeploymentStatus)
-async def status(service: CurrentService) -> Response:
+async def status(service: CurrentService, corpus: CurrentCorpus) -> Response:
     """Corpus, model, workers, queue, and what this replica counts; also while parts are away."""
-    return json_response((await describe(service)).model_dump())
+    return json_response((await describe(service, corpus)).model_dump())
 
 
 @router.get("/queue", response_model=QueueDepth, responses=documented_errors(503))
