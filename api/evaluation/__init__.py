@@ -1,0 +1,1 @@
+"""Measures how well premises are retrieved: evaluation sets, what each query may use, metrics, saved runs."""
