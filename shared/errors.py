@@ -30,6 +30,10 @@ class ArtifactError(PremiseServerError):
     """A corpus, model or embeddings file could not be found or fetched."""
 
 
+class EvaluationError(PremiseServerError):
+    """An evaluation set or a saved run cannot be used, or the server does not answer as the evaluation needs."""
+
+
 class ModelError(PremiseServerError):
     """The model folder cannot be loaded or asks for something that this worker does not do."""
 
