@@ -21,6 +21,9 @@ else:  # that of Python 3.11.0 to 3.11.3, which Debian 12 has, knows no extracti
 
 NEEDED_FILES = frozenset({"revision", "Modules.jsonl", "HammerBlacklist.jsonl"})
 NEEDED_FOLDER = "Declarations"
+MOST_PARTS = 3
+"""Of the path of a corpus file: perhaps a top-level folder, the folder, the file."""
+
 MOST_MEMBERS = 1_000_000
 READ_BYTES = 1 << 20
 MOST_TRAILING_BYTES = 64 * READ_BYTES
@@ -80,9 +83,22 @@ def _unpack(archive: Path, folder: Path) -> None:
     except tarfile.FilterError as error:
         raise ArtifactError(f"{archive} is not unpacked: {error}. Make it anew from plain files.") from error
     except UNREADABLE as error:
-        raise ArtifactError(
-            f"{archive} is no whole tar archive ({_first_line(error)}); fetch or make it again."
-        ) from error
+        raise _no_whole_archive(archive, error) from error
+
+
+def read_folder_of_archive(archive: Path, folder: str) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file right in a folder of a corpus archive, without unpacking anything.
+
+    The corpus may lie in one top-level folder.  Raises `ArtifactError` as `unpack_corpus` does.
+    """
+    try:
+        with tarfile.open(archive, tarinfo=_StrictTarInfo) as tar:
+            for member in _checked_members(tar, archive):
+                parts = PurePosixPath(member.name).parts
+                if parts[-2:-1] == (folder,) and len(parts) <= MOST_PARTS and (file := tar.extractfile(member)):
+                    yield parts[-1], file.read()
+    except UNREADABLE as error:
+        raise _no_whole_archive(archive, error) from error
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
@@ -147,6 +163,10 @@ def _file_digest(path: Path) -> str:
 def _clear(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def _no_whole_archive(archive: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{archive} is no whole tar archive ({_first_line(error)}); fetch or make it again.")
 
 
 def _first_line(error: Exception) -> str:

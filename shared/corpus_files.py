@@ -13,6 +13,7 @@ REVISION_FILE = "revision"
 MODULES_FILE = "Modules.jsonl"
 BLACKLIST_FILE = "HammerBlacklist.jsonl"
 DECLARATIONS_FOLDER = "Declarations"
+IMPORTS_FOLDER = "Imports"
 LINES_SUFFIX = ".jsonl"
 
 
@@ -69,6 +70,14 @@ def strings_field(fields: dict[str, object], key: str) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError(f"field {key!r} is missing or not a list of strings")
     return values
+
+
+def integer_field(fields: dict[str, object], key: str) -> int:
+    """A field that has to be an integer."""
+    value = fields.get(key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"field {key!r} is missing or no integer")  # noqa: TRY004
+    return value
 
 
 def flag_field(fields: dict[str, object], key: str) -> bool:
