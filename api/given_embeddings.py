@@ -35,13 +35,19 @@ def check_embeddings(path: Path, *, corpus: Corpus, worker: Heartbeat) -> tuple[
 
     Raises `CorpusError` where the file, or what is written beside it, does not fit the corpus or the worker's model.
     """
-    origin = read_origin(path)
-    _check_said(path, "corpus digest", origin.corpus_digest, corpus.digest)
-    _check_said(path, "revision", origin.revision, corpus.revision)
+    origin = check_origin(path, corpus)
     _check_said(path, "model namespace", origin.namespace, worker.namespace)
     if origin.namespace is None:
         log.warning("nothing says which model made %s; it is served as if it were %s", path, worker.model)
     return load_embeddings(path, rows=len(corpus.premises), dimension=worker.dimension), origin.namespace
+
+
+def check_origin(path: Path, corpus: Corpus) -> EmbeddingsOrigin:
+    """What is written beside an embeddings file; raises `CorpusError` where it speaks of another corpus."""
+    origin = read_origin(path)
+    _check_said(path, "corpus digest", origin.corpus_digest, corpus.digest)
+    _check_said(path, "revision", origin.revision, corpus.revision)
+    return origin
 
 
 def load_embeddings(path: Path, *, rows: int, dimension: int | None) -> Vectors:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
@@ -57,7 +58,7 @@ def unpack_corpus(archive: Path, root: Path) -> Path:
     later start would take for whole.  Raises `ArtifactError` where the archive is broken, unsafe or no corpus.
     """
     root.mkdir(parents=True, exist_ok=True)
-    digest = _file_digest(archive)
+    digest = file_digest(archive)
     unpacked, partial = root / digest, root / f"{digest}.partial"
     with FileLock(root / f"{digest}.lock"):
         if not unpacked.exists():
@@ -74,12 +75,18 @@ def unpack_corpus(archive: Path, root: Path) -> Path:
 
 def _unpack(archive: Path, folder: Path) -> None:
     folder.mkdir()
+    with _readable(archive), tarfile.open(archive, tarinfo=_StrictTarInfo) as tar:
+        for member in _checked_members(tar, archive):
+            if _is_needed(member):
+                tar.extract(member, folder, filter="data")
+        _check_end(tar)
+
+
+@contextmanager
+def _readable(archive: Path) -> Iterator[None]:
+    """Turn what keeps an archive from being read into sentences."""
     try:
-        with tarfile.open(archive, tarinfo=_StrictTarInfo) as tar:
-            for member in _checked_members(tar, archive):
-                if _is_needed(member):
-                    tar.extract(member, folder, filter="data")
-            _check_end(tar)
+        yield
     except tarfile.FilterError as error:
         raise ArtifactError(f"{archive} is not unpacked: {error}. Make it anew from plain files.") from error
     except UNREADABLE as error:
@@ -99,6 +106,18 @@ def read_folder_of_archive(archive: Path, folder: str) -> Iterator[tuple[str, by
                     yield parts[-1], file.read()
     except UNREADABLE as error:
         raise _no_whole_archive(archive, error) from error
+
+
+def read_members(archive: Path, folder_name: str) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the files in a folder of the archive, which may lie in one top-level folder.
+
+    For what serving does not need and `unpack_corpus` leaves packed.  Raises `ArtifactError` as that does.
+    """
+    with _readable(archive), tarfile.open(archive, tarinfo=_StrictTarInfo) as tar:
+        for member in _checked_members(tar, archive):
+            parts = PurePosixPath(member.name).parts
+            if member.isfile() and parts[:-1][-1:] == (folder_name,) and (file := tar.extractfile(member)):
+                yield parts[-1], file.read()
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
@@ -152,7 +171,8 @@ def _find_corpus(unpacked: Path, archive: Path) -> Path:
     return candidates[0]
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal digits; raises `ArtifactError` where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

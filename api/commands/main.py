@@ -8,6 +8,7 @@ from typing import TextIO
 
 import click
 
+from api.commands.check import check_command
 from api.commands.child_process import USAGE_EXIT_CODE
 from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
@@ -90,6 +91,9 @@ def prepare_command() -> None:
     settings = load_settings()
     set_up_logging(settings)
     prepare(settings)
+
+
+premises.add_command(check_command)
 
 
 @premises.command(name="flower")

@@ -1,9 +1,13 @@
 """What commands print: prose for people, or one JSON object for scripts; progress goes to stderr in either case."""
 
 import sys
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 import orjson
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object for scripts; progress stays on stderr."
@@ -22,3 +26,10 @@ def print_json(value: object) -> None:
 def progress_interval() -> float:
     """Seconds between two updates of a progress bar: a log need not hold hundreds of them."""
     return OFTEN_SECONDS if sys.stderr.isatty() else SELDOM_SECONDS
+
+
+def progress_bar(label: str, total: int, unit: str) -> "tqdm[NoReturn]":
+    """A bar on stderr; `unit` begins with a space.  Use it as a context manager."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=label, unit=unit, mininterval=progress_interval())
