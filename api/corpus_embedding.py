@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from api.cancellation import cancel_and_wait
 from api.embedding_client import EmbeddingClient, EmbeddingOrder, TextGroup
+from api.vector_folder import VECTORS_FILE
 from api.vector_lengths import vector_lengths
 from shared.embedding_cache import Vector
 from shared.errors import CorpusError, DeadlineExceededError, NotReadyError, OverloadedError
@@ -77,15 +78,10 @@ class PartialEmbeddings:
                 f"{len(missing)} embeddings, that of premise {missing[0]} first, did not reach {self.folder}: "
                 "something else changes or empties its files. Start again: only these are embedded."
             )
-        final = final_path(self.folder)
+        final = self.folder / VECTORS_FILE
         (self.folder / "partial.npy").replace(final)
         (self.folder / "done.npy").unlink()
         return final
-
-
-def final_path(folder: Path) -> Path:
-    """Where a finished corpus embedding lies."""
-    return folder / "vectors.npy"
 
 
 def unusable_rows(vectors: Vector) -> NDArray[np.intp]:

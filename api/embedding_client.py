@@ -55,6 +55,8 @@ class EmbeddingOrder:
     """From then on (epoch seconds) what is there is enough, once all states are."""
     on_admitted: Callable[[], None] = do_nothing
     """Called when all texts have been looked up and the jobs for those missing, if any, are on the queue."""
+    wants_tokens: bool = False
+    """Whether the lengths of the texts matter: then vectors that are known from corpora, without them, do not do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Embedded:
     embedded_texts: int
     enqueued_jobs: int
     tokens: list[list[int]] = field(default_factory=list)
-    """How long each text of each group is, before truncation; without the texts left out."""
+    """How long each text of each group is, before truncation, if the order wants it; without the texts left out."""
 
 
 @dataclass
@@ -101,7 +103,9 @@ class EmbeddingClient:
         codec = self.directory.codec()
         keys = [[input_key(text) for text in group.texts] for group in groups]
         wanted = list(dict.fromkeys(key for group_keys in keys for key in group_keys))
-        found = await self.cache.fetch(codec, wanted, redis_is_away=self.directory.redis_away)
+        found = await self.cache.fetch(
+            codec, wanted, redis_is_away=self.directory.redis_away, with_tokens=order.wants_tokens
+        )
         cached = len(found)
         missing = {key for key in wanted if key not in found}
         created = 0
@@ -303,7 +307,7 @@ class EmbeddingClient:
 
     async def recheck(self, awaited: AwaitedJob) -> None:
         """Resolve whatever of the job is in the cache by now."""
-        awaited.settle(await self.cache.fetch(self.directory.codec(), awaited.outstanding(), again=True))
+        awaited.settle(await self.cache.fetch_again(self.directory.codec(), awaited.outstanding()))
 
     async def publish_again(self, awaited: AwaitedJob) -> None:
         """Enqueue what is left of a job that the broker lost, under its old id and with a lease as before."""

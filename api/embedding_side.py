@@ -15,6 +15,7 @@ from api.cancellation import cancel_and_wait, keep_running
 from api.completion_listener import CompletionListener
 from api.embedding_client import EmbeddingClient
 from api.job_publisher import JobPublisher
+from api.known_folders import KnownFolders
 from api.vector_cache import VectorCache
 from api.worker_directory import WorkerDirectory
 from shared.errors import UnknownModelError
@@ -148,7 +149,10 @@ async def running_models(settings: Settings, catalogue: Sequence[CatalogueModel]
     for model in models:
         await model.side.directory.refresh()
     await warn_of_eviction(queue.client)
+    known = KnownFolders(settings.data_dir, queue.cache)
+    await known.refresh()
     tasks = [task for model in models for task in _background_tasks(model.side)]
+    tasks.append(keep_running(known.watch, "looking for known vectors"))
     try:
         yield ServedModels(models)
     finally:

@@ -71,7 +71,10 @@ async def _embed(model: ServedModel, wanted: InputsToEmbed, facts: Heartbeat, or
     short = estimated_tokens(wanted.inputs, facts.tokens_per_byte, facts.max_tokens) <= SHORT_REQUEST_TOKENS
     group = TextGroup(wanted.inputs, Priority.STATE if short else Priority.BULK)
     deadline = EmbeddingOrder(
-        order.stages.arrived() + order.timeout_seconds, request_id=order.request_id, on_admitted=order.on_admitted
+        order.stages.arrived() + order.timeout_seconds,
+        request_id=order.request_id,
+        on_admitted=order.on_admitted,
+        wants_tokens=True,
     )
     try:
         with order.stages.timing("embed"):

@@ -23,7 +23,7 @@ def map_bytes(path: Path) -> mmap.mmap:
         ) from error
 
 
-def map_array(path: Path, dtype: type[Scalar]) -> NDArray[Scalar]:
+def map_array(path: Path, dtype: type[Scalar] | np.dtype[Scalar]) -> NDArray[Scalar]:
     """The one-dimensional array of a .npy file; raises `CorpusError` where it holds anything else."""
     try:
         array: NDArray[Scalar] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
@@ -32,5 +32,5 @@ def map_array(path: Path, dtype: type[Scalar]) -> NDArray[Scalar]:
             f"{path} cannot be read ({error}): remove its folder and prepare the corpus again."
         ) from error
     if array.dtype != dtype or array.ndim != 1:
-        raise CorpusError(f"{path} is no array of {dtype.__name__}: remove its folder and prepare the corpus again.")
+        raise CorpusError(f"{path} is no array of {np.dtype(dtype)}: remove its folder and prepare the corpus again.")
     return array

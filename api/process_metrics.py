@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 UPDATE_SECONDS = 1.0
 
-PROCESS_TIER, REDIS_TIER = "process", "redis"
+PROCESS_TIER, CORPUS_TIER, REDIS_TIER = "process", "corpus", "redis"
 
 
 @dataclass
@@ -42,15 +42,18 @@ class ProcessMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._hits = _counter(
-            registry, "premises_cache_hits", "Texts whose vector was found in the process or in Redis", "tier"
+            registry,
+            "premises_cache_hits",
+            "Texts whose vector was found in the process, in a corpus of this host, or in Redis",
+            "tier",
         )
         self._misses = _counter(
             registry,
             "premises_cache_misses",
-            "Texts whose vector was not found there: those that the process lacks are looked up in Redis",
+            "Texts whose vector was not found there: what a tier lacks is looked up in the next",
             "tier",
         )
-        for tier in (PROCESS_TIER, REDIS_TIER):
+        for tier in (PROCESS_TIER, CORPUS_TIER, REDIS_TIER):
             self._hits.labels(tier)
             self._misses.labels(tier)
         self._evictions = _counter(
@@ -59,6 +62,12 @@ class ProcessMetrics:
             "Vectors that an API process let go to make room for newer ones",
         )
         self._cache_bytes = _gauge(registry, "premises_cache_process_bytes", "Memory of vectors kept in API processes")
+        self._known_texts = Gauge(
+            "premises_known_texts",
+            "Texts whose vectors an API process knows from corpora of its host",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self._published = _counter(registry, "premises_jobs_published", "Jobs put on the queue, of every class")
         self._reenqueued = _counter(
             registry, "premises_jobs_reenqueued", "Jobs that the broker had lost and that were enqueued again"
@@ -89,7 +98,9 @@ class ProcessMetrics:
         listeners = [model.side.listener for model in service.models.all()]
         self._carried = [
             _Carried(self._hits.labels(PROCESS_TIER), lambda: cache.process_hits),
-            _Carried(self._misses.labels(PROCESS_TIER), lambda: cache.redis_hits + cache.misses),
+            _Carried(self._misses.labels(PROCESS_TIER), lambda: cache.known_hits + cache.redis_hits + cache.misses),
+            _Carried(self._hits.labels(CORPUS_TIER), lambda: cache.known_hits),
+            _Carried(self._misses.labels(CORPUS_TIER), lambda: cache.redis_hits + cache.misses),
             _Carried(self._hits.labels(REDIS_TIER), lambda: cache.redis_hits),
             _Carried(self._misses.labels(REDIS_TIER), lambda: cache.misses),
             _Carried(self._evictions, lambda: cache.evictions),
@@ -106,6 +117,7 @@ class ProcessMetrics:
             carried.update()
         service = self._service
         self._cache_bytes.set(service.side.embeddings.cache.held_bytes)
+        self._known_texts.set(service.side.embeddings.cache.known_texts)
         self._awaited.set(sum(len(model.side.embeddings.awaited) for model in service.models.all()))
         self._body_bytes.set(service.room.held_bytes)
         self._large_bodies.set(service.room.large_bodies)

@@ -26,7 +26,7 @@ from shared.errors import CorpusError, NotReadyError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Part of a snapshot's digest: one more whenever the same corpus and vectors are to be written in another way."""
 
 MANIFEST_FILE = "manifest.json"

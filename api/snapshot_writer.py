@@ -35,6 +35,7 @@ from api.snapshot import (
     snapshots_folder,
 )
 from api.statement_table import write_statements
+from api.text_keys import TextKeys
 from shared.corpus import Corpus
 from shared.errors import CorpusError
 
@@ -148,6 +149,7 @@ def _write_files(folder: Path, corpus: Corpus, vectors: Vectors) -> None:
     write_ready_answer(folder / INDEXED_MODULES_FILE, orjson.dumps(corpus.modules))
     _write_index(folder / INDEX_FILE, vectors)
     write_quantized(folder, vectors)
+    TextKeys.of(premise.text for premise in premises).write(folder)
 
 
 def _write_index(path: Path, vectors: Vectors) -> None:

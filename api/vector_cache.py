@@ -1,17 +1,24 @@
-"""The API's side of the vector cache: a small one in the process before the shared one in Redis."""
+"""The API's side of the vector cache: a small one in the process, then what is known from corpora, then Redis."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 import redis
 import redis.asyncio
 from cachetools import LRUCache
 
+from api.known_vectors import KnownTables, KnownVectors
 from shared.embedding_cache import CachedVector, VectorCodec
 from shared.redis_client import RedisError, redis_away
 
 IN_PROCESS_BYTES = 64 * 1024 * 1024
 ENTRY_BYTES = 600
 """What an entry costs beside its numbers: the key, the array's header, the places in two dictionaries."""
+
+FEW_KEYS = 64
+"""So many are looked up at once; more of them in a thread, since their vectors may have to be read from disk."""
+
+TOKENS_NOT_KNOWN = 0
 
 
 class _Recent(LRUCache[tuple[str, str], CachedVector]):
@@ -32,14 +39,21 @@ class VectorCache:
     def __init__(self, client: redis.asyncio.Redis, in_process_bytes: int = IN_PROCESS_BYTES) -> None:
         self._client = client
         self._recent = _Recent(in_process_bytes)
+        self._known = KnownTables()
         self.process_hits = 0
+        self.known_hits = 0
         self.redis_hits = 0
         self.misses = 0
 
     @property
     def hits(self) -> int:
-        """Texts that were found, in the process or in Redis."""
-        return self.process_hits + self.redis_hits
+        """Texts that were found, in the process, in a corpus or in Redis."""
+        return self.process_hits + self.known_hits + self.redis_hits
+
+    @property
+    def known_texts(self) -> int:
+        """Texts whose vectors are known from corpora."""
+        return self._known.texts()
 
     @property
     def evictions(self) -> int:
@@ -51,24 +65,48 @@ class VectorCache:
         """Memory of this process's entries, about."""
         return int(self._recent.currsize)
 
+    def add_known(self, known: KnownVectors) -> None:
+        """Answer from these mapped vectors, too, from now on."""
+        self._known.add(known)
+
+    def remove_known(self, known: KnownVectors) -> None:
+        """Forget them."""
+        self._known.remove(known)
+
     async def fetch(
-        self, codec: VectorCodec, keys: Sequence[str], *, redis_is_away: bool = False, again: bool = False
+        self, codec: VectorCodec, keys: Sequence[str], *, redis_is_away: bool = False, with_tokens: bool = False
     ) -> dict[str, CachedVector]:
         """Entries by content hash, misses left out; one MGET at most.  `NotReadyError` when Redis is away.
 
         `redis_is_away`: seen within the last seconds, so that waiting for a time-out again would help nobody.
-        `again`: these texts were counted as misses when they were asked for; fetching what came of them counts nothing.
+        `with_tokens`: the lengths of the texts are wanted too, which no corpus knows.
         """
-        found = {key: entry for key in keys if (entry := self._recent.get((codec.namespace, key))) is not None}
-        missing = [key for key in keys if key not in found]
+        found = self._find_recent(codec, keys)
+        known = {} if with_tokens else await self._find_known(codec, [key for key in keys if key not in found])
+        missing = [key for key in keys if key not in found and key not in known]
         if missing and redis_is_away:
             raise redis_away(redis.ConnectionError())
         shared = await self._fetch_shared(codec, missing)
-        if not again:
-            self.process_hits += len(found)
-            self.redis_hits += len(shared)
-            self.misses += len(missing) - len(shared)
-        return found | shared
+        self.process_hits += len(found)
+        self.known_hits += len(known)
+        self.redis_hits += len(shared)
+        self.misses += len(missing) - len(shared)
+        return found | known | shared
+
+    async def fetch_again(self, codec: VectorCodec, keys: Sequence[str]) -> dict[str, CachedVector]:
+        """What came of texts that were counted as misses when they were asked for; nothing is counted."""
+        found = self._find_recent(codec, keys)
+        return found | await self._fetch_shared(codec, [key for key in keys if key not in found])
+
+    def _find_recent(self, codec: VectorCodec, keys: Sequence[str]) -> dict[str, CachedVector]:
+        return {key: entry for key in keys if (entry := self._recent.get((codec.namespace, key))) is not None}
+
+    async def _find_known(self, codec: VectorCodec, keys: Sequence[str]) -> dict[str, CachedVector]:
+        if len(keys) <= FEW_KEYS:
+            known = self._known.find(codec.namespace, keys)
+        else:
+            known = await asyncio.to_thread(self._known.find, codec.namespace, keys)
+        return {key: CachedVector(vector, TOKENS_NOT_KNOWN) for key, vector in known.items()}
 
     async def _fetch_shared(self, codec: VectorCodec, keys: Sequence[str]) -> dict[str, CachedVector]:
         if not keys:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from api.commands.output import progress_interval
-from api.corpus_embedding import PartialEmbeddings, embed_corpus, final_path, unusable_rows
+from api.corpus_embedding import PartialEmbeddings, embed_corpus, unusable_rows
 from api.embedding_side import EmbeddingSide, running_embedding_side
-from api.given_embeddings import check_embeddings
+from api.given_embeddings import EmbeddingsOrigin, check_embeddings
 from api.preparation_record import PreparationRecord, file_stamps, source_digest
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
+from api.vector_folder import VectorFolder
 from shared.artifacts import find_corpus, find_embeddings, open_corpus_folder
 from shared.corpus import Corpus, read_corpus
 from shared.embedding_cache import Vector
@@ -127,15 +128,16 @@ async def _wait_for_worker(side: EmbeddingSide) -> Heartbeat:
 
 
 async def _computed(settings: Settings, corpus: Corpus, worker: Heartbeat, side: EmbeddingSide) -> Vector:
-    folder = settings.data_dir / "embeddings" / f"{corpus.digest[:16]}-{worker.namespace}"
-    final = final_path(folder)
-    if final.exists():
-        return _load_computed(final, (len(corpus.premises), worker.dimension))
-    partial = PartialEmbeddings.open(folder, len(corpus.premises), worker.dimension)
-    missing = partial.missing_rows()
-    log.info("embedding %d of %d premises through the queue", len(missing), len(corpus.premises))
-    await _embed_with_progress(corpus, missing, partial, side)
-    vectors: Vector = np.load(partial.finish(), mmap_mode="r", allow_pickle=False)
+    folder = VectorFolder.of_corpus(settings.data_dir, corpus.digest, worker.namespace)
+    if not folder.vectors.exists():
+        partial = PartialEmbeddings.open(folder.path, len(corpus.premises), worker.dimension)
+        missing = partial.missing_rows()
+        log.info("embedding %d of %d premises through the queue", len(missing), len(corpus.premises))
+        await _embed_with_progress(corpus, missing, partial, side)
+        partial.finish()
+    vectors = _load_computed(folder.vectors, (len(corpus.premises), worker.dimension))
+    texts = [premise.text for premise in corpus.premises]
+    folder.describe(texts, EmbeddingsOrigin(corpus.digest, corpus.revision, worker.namespace))
     return vectors
 
 

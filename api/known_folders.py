@@ -1,0 +1,107 @@
+"""Finds the vectors that are known on this host: those of snapshots and of computed corpora in the data folder.
+
+Looked for at the start and every few seconds after, so that what `premises embed`, `premises warm` or a new revision
+brings is used by servers that run already.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from api.known_vectors import KnownVectors
+from api.snapshot import DIGEST, INDEX_FILE, SnapshotManifest, check_files, snapshots_folder
+from api.vector_cache import VectorCache
+from api.vector_folder import VectorFolder, vectors_root
+from shared.errors import CorpusError
+
+LOOK_SECONDS = 2.0
+
+log = logging.getLogger("api")
+
+
+@dataclass
+class KnownFolders:
+    """Keeps a cache's known vectors in step with a data folder."""
+
+    data_dir: Path
+    cache: VectorCache
+    _open: dict[Path, KnownVectors] = field(default_factory=dict)
+    _useless: set[Path] = field(default_factory=set)
+    _given: list[KnownVectors] = field(default_factory=list)
+
+    async def watch(self) -> None:
+        """Keep in step until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Look once."""
+        wanted = await asyncio.to_thread(self._look)
+        for known in self._given:
+            if known not in wanted:
+                self.cache.remove_known(known)
+        for known in wanted:
+            if known not in self._given:
+                self.cache.add_known(known)
+        self._given = wanted
+
+    def _look(self) -> list[KnownVectors]:
+        """What is there now; a corpus that lies in a snapshot, and in a folder of its own, once."""
+        found = {}
+        for folder, open_folder in _folders(self.data_dir):
+            if folder not in self._open and folder not in self._useless:
+                self._try_to_open(folder, open_folder)
+            if folder in self._open:
+                found[folder] = self._open[folder]
+        self._open = found
+        once: dict[tuple[str, str], KnownVectors] = {}
+        for known in found.values():
+            once.setdefault((known.namespace, known.digest), known)
+        return list(once.values())
+
+    def _try_to_open(self, folder: Path, open_folder: Callable[[Path], KnownVectors | None]) -> None:
+        """What is unfinished is tried again; what is damaged is told once, and not used."""
+        try:
+            if known := open_folder(folder):
+                self._open[folder] = known
+        except CorpusError as error:
+            self._useless.add(folder)
+            if folder.exists():  # a snapshot may be removed at any time
+                log.warning("the vectors of %s are not used for new premises: %s", folder, error)
+
+
+def known_of_snapshot(folder: Path) -> KnownVectors | None:
+    """The vectors of a snapshot by their texts; None where nothing says which model made them."""
+    manifest = SnapshotManifest.read(folder)
+    check_files(folder, manifest)
+    if manifest.namespace is None:
+        return None
+    shape = (manifest.rows, manifest.dimension)
+    return KnownVectors.open(
+        folder, INDEX_FILE, namespace=manifest.namespace, digest=manifest.corpus_digest, shape=shape
+    )
+
+
+def known_of_vector_folder(folder: Path) -> KnownVectors | None:
+    """Those of computed vectors."""
+    return VectorFolder(folder).open_known()
+
+
+def _folders(data_dir: Path) -> Iterator[tuple[Path, Callable[[Path], KnownVectors | None]]]:
+    """Every folder that may hold vectors, and how it is opened; snapshots first, since they are in memory anyway."""
+    for folder in _listed(snapshots_folder(data_dir)):
+        if DIGEST.fullmatch(folder.name):
+            yield folder, known_of_snapshot
+    for folder in _listed(vectors_root(data_dir)):
+        yield folder, known_of_vector_folder
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Folders in a folder, by name; none where it does not exist or cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError:
+        return []

@@ -1,0 +1,90 @@
+"""Vectors that are known from corpora: mapped files beside the cache, which cost Redis no memory and cannot be evicted.
+
+Two kinds of folders hold them: snapshots, and those of computed vectors (`api/vector_folder.py`).  Nothing but the very
+same text, to the byte, in the very same namespace gets such a vector.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.text_keys import TextKeys, pack_keys
+from shared.embedding_cache import Vector
+from shared.errors import CorpusError
+
+FLOAT32 = np.dtype("<f4")
+
+
+@dataclass(frozen=True, eq=False)
+class KnownVectors:
+    """Vectors of one set of texts in one namespace."""
+
+    namespace: str
+    digest: str
+    """Of the corpus, or of what else the texts are."""
+    keys: TextKeys
+    vectors: Vector
+    """Mapped, shape (rows, dimension)."""
+
+    @classmethod
+    def open(cls, folder: Path, vectors: str, *, namespace: str, digest: str, shape: tuple[int, int]) -> Self:
+        """Map the keys in a folder, and the file of that name; raises `CorpusError` where they are damaged."""
+        keys = TextKeys.open(folder)
+        if len(keys.rows) and int(keys.rows.max()) >= shape[0]:
+            raise CorpusError(f"{folder} has keys of other vectors: remove it and prepare the corpus again.")
+        return cls(namespace, digest, keys, map_last_rows(folder / vectors, shape))
+
+    def find(self, keys: NDArray[np.bytes_]) -> tuple[NDArray[np.intp], Vector]:
+        """Positions of the keys that are known, shape (n,), and copies of their vectors, shape (n, dimension)."""
+        rows = self.keys.find(keys)
+        known = np.flatnonzero(rows >= 0)
+        vectors = np.asarray(self.vectors[rows[known]], np.float32)
+        sound = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)  # what is no vector is not known
+        return known[sound], vectors[sound]
+
+
+def map_last_rows(path: Path, shape: tuple[int, int]) -> Vector:
+    """Map the float32 array that a file ends with, as .npy files and FAISS's flat indices do, read-only."""
+    numbers = FLOAT32.itemsize * shape[0] * shape[1]
+    try:
+        start = path.stat().st_size - numbers
+        if start < 0 or not numbers:
+            raise CorpusError(f"{path} is cut short: remove its folder and prepare the corpus again.")
+        return np.memmap(path, FLOAT32, mode="r", offset=start, shape=shape)
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read ({error.strerror}): prepare the corpus again.") from error
+
+
+@dataclass
+class KnownTables:
+    """All that a process knows without asking Redis; sets of texts come and go while it runs."""
+
+    _by_namespace: dict[str, tuple[KnownVectors, ...]] = field(default_factory=dict)
+
+    def add(self, known: KnownVectors) -> None:
+        """Answer from these vectors too, from now on."""
+        self._by_namespace[known.namespace] = (*self._by_namespace.get(known.namespace, ()), known)
+
+    def remove(self, known: KnownVectors) -> None:
+        """Forget them; a look-up that has begun ends with them."""
+        tables = self._by_namespace.get(known.namespace, ())
+        self._by_namespace[known.namespace] = tuple(table for table in tables if table is not known)
+
+    def texts(self) -> int:
+        """How many texts are known, of all namespaces; one that is in several sets counts in each."""
+        return sum(len(table.keys.keys) for tables in self._by_namespace.values() for table in tables)
+
+    def find(self, namespace: str, keys: Sequence[str]) -> Mapping[str, Vector]:
+        """Vectors by content hash (32 hexadecimal digits); what is not known is left out."""
+        found: dict[str, Vector] = {}
+        for table in self._by_namespace.get(namespace, ()):
+            wanted = [key for key in keys if key not in found]
+            if not wanted:
+                break
+            positions, vectors = table.find(pack_keys(wanted))
+            found.update((wanted[position], vector) for position, vector in zip(positions, vectors, strict=True))
+        return found

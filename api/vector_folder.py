@@ -1,0 +1,86 @@
+"""Folders of computed vectors: `<data folder>/embeddings/<name>/`, one for each set of texts and namespace.
+
+`vectors.npy` (float32, a row a text) and `vectors.json` (what it is of) together are what EMBEDDINGS takes; the text
+keys beside them let every process of the deployment find the vector of any of these texts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from api.given_embeddings import EmbeddingsOrigin, read_origin
+from api.known_vectors import KnownVectors
+from api.text_keys import KEYS_FILE, TextKeys
+from shared.errors import CorpusError
+
+VECTORS_FILE = "vectors.npy"
+ORIGIN_FILE = "vectors.json"
+
+
+def vectors_root(data_dir: Path) -> Path:
+    """Where the folders of computed vectors of a data folder lie."""
+    return data_dir / "embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFolder:
+    """One of them."""
+
+    path: Path
+
+    @classmethod
+    def of_corpus(cls, data_dir: Path, digest: str, namespace: str) -> "VectorFolder":
+        """That of a corpus with this digest."""
+        return cls(vectors_root(data_dir) / f"{digest[:16]}-{namespace}")
+
+    @property
+    def vectors(self) -> Path:
+        """The file of a finished computation."""
+        return self.path / VECTORS_FILE
+
+    @property
+    def described(self) -> bool:
+        """Whether other processes find its vectors."""
+        return (self.path / KEYS_FILE).exists() and (self.path / ORIGIN_FILE).exists()
+
+    def describe(self, texts: Sequence[str], origin: EmbeddingsOrigin) -> None:
+        """Say what the finished vectors are of; the texts are those of the rows, in order."""
+        if not self.described:
+            write_origin(self.vectors, origin)
+            TextKeys.of(texts).write(self.path)
+
+    def open_known(self) -> KnownVectors | None:
+        """Its vectors by text; None where the computation has not finished, or an earlier version made it."""
+        if not self.described or not self.vectors.exists():
+            return None
+        origin = read_origin(self.vectors)
+        if origin.namespace is None or origin.corpus_digest is None:
+            return None
+        return KnownVectors.open(
+            self.path,
+            VECTORS_FILE,
+            namespace=origin.namespace,
+            digest=origin.corpus_digest,
+            shape=_shape(self.vectors),
+        )
+
+
+def write_origin(vectors: Path, origin: EmbeddingsOrigin) -> None:
+    """Write what is known of an embeddings file beside it."""
+    unfinished = vectors.with_suffix(".json.unfinished")
+    unfinished.write_bytes(orjson.dumps(origin, option=orjson.OPT_INDENT_2))
+    unfinished.replace(vectors.with_suffix(".json"))
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CorpusError(f"{path} is damaged ({error}): remove it, it will be computed again.") from error
+    if array.ndim != 2 or array.dtype != np.float32 or not array.flags.c_contiguous:
+        raise CorpusError(f"{path} holds no float32 vectors: remove it, they will be computed again.")
+    rows, dimension = array.shape
+    return rows, dimension
