@@ -16,10 +16,14 @@ from api.mapped_file import map_array, map_bytes
 
 Rows = NDArray[np.integer]
 
-TEXT_FILE = "names.txt"
-STARTS_FILE = "name-starts.npy"
-HASHES_FILE = "name-hashes.npy"
-ROWS_FILE = "name-rows.npy"
+TABLE = "name"
+"""What the table of premises' names calls its files by; a table of other words says its own."""
+
+TEXT_FILE = "{}s.txt"
+STARTS_FILE = "{}-starts.npy"
+HASHES_FILE = "{}-hashes.npy"
+ROWS_FILE = "{}-rows.npy"
+TABLE_FILES = (TEXT_FILE, STARTS_FILE, HASHES_FILE, ROWS_FILE)
 
 CHUNK_NAMES = 16_384
 """Names looked up at a time: bounds what a request with many of them takes of memory."""
@@ -41,13 +45,13 @@ class NameTable:
         self._longest = int(np.diff(starts).max()) - 1
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: Path, table: str = TABLE) -> Self:
         """Map the table that `write_names` left in a folder."""
         return cls(
-            map_bytes(folder / TEXT_FILE),
-            map_array(folder / STARTS_FILE, np.int64),
-            map_array(folder / HASHES_FILE, np.uint64),
-            map_array(folder / ROWS_FILE, np.int32),
+            map_bytes(folder / TEXT_FILE.format(table)),
+            map_array(folder / STARTS_FILE.format(table), np.int64),
+            map_array(folder / HASHES_FILE.format(table), np.uint64),
+            map_array(folder / ROWS_FILE.format(table), np.int32),
         )
 
     def names(self, rows: Rows) -> list[str]:
@@ -88,7 +92,7 @@ class NameTable:
         return np.fromiter((self._text[start : end - 1] == name for name, start, end in spans), np.bool_, len(names))
 
 
-def write_names(folder: Path, names: Sequence[str]) -> None:
+def write_names(folder: Path, names: Sequence[str], table: str = TABLE) -> None:
     """Write the table of at least one unique names: row `i` is `names[i]`.
 
     The text has a newline behind each name for the eye alone; the offsets decide, whatever a name holds.
@@ -99,10 +103,10 @@ def write_names(folder: Path, names: Sequence[str]) -> None:
         [_hash_names(encoded[start : start + CHUNK_NAMES]) for start in range(0, len(encoded), CHUNK_NAMES)]
     )
     order = np.argsort(hashes, kind="stable")
-    (folder / TEXT_FILE).write_bytes(b"".join(name + b"\n" for name in encoded))
-    np.save(folder / STARTS_FILE, starts.astype(np.int64))
-    np.save(folder / HASHES_FILE, hashes[order])
-    np.save(folder / ROWS_FILE, order.astype(np.int32))
+    (folder / TEXT_FILE.format(table)).write_bytes(b"".join(name + b"\n" for name in encoded))
+    np.save(folder / STARTS_FILE.format(table), starts.astype(np.int64))
+    np.save(folder / HASHES_FILE.format(table), hashes[order])
+    np.save(folder / ROWS_FILE.format(table), order.astype(np.int32))
 
 
 def _encode(name: str) -> bytes:

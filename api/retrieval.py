@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from api.accessibility import Accessibility, Selection
 from api.embedding_client import Embedded, EmbeddingClient, EmbeddingOrder, TextGroup, do_nothing
 from api.premise_index import PremiseIndex
-from api.ranking import RankedPremise, merge
+from api.ranking import RankedPremise
 from api.schemas import NewPremise, RetrieveRequest
+from api.selector import Question
+from api.selectors import Selectors
 from api.snapshot import Snapshot
 from api.text_limits import require_short_texts
 from shared.embedding_cache import text_key
@@ -20,7 +22,7 @@ from shared.errors import InvalidRequestError, TextRejectedError
 from shared.messages import Priority
 from shared.settings import Settings
 
-STAGES = ("receive", "parse", "embed", "select", "search", "details", "encode")
+STAGES = ("receive", "parse", "embed", "select", "search", "rank", "details", "encode")
 """The stages of a request, in order; a route has those that it needs."""
 
 
@@ -57,6 +59,8 @@ class StageTimes:
     """When the request came; its deadline counts from there."""
     seconds: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    selector: str | None = None
+    """What ranks the answer, once that is known."""
     partial: tuple[int, int] | None = None
     """Of a partial answer: new premises that took part, and new premises asked for."""
 
@@ -90,6 +94,7 @@ class Retriever:
 
     snapshot: Snapshot
     index: PremiseIndex
+    selectors: Selectors
     accessibility: Accessibility
     embeddings: EmbeddingClient
     limits: RequestLimits
@@ -132,8 +137,11 @@ class Retriever:
     ) -> list[list[RankedPremise]]:
         with stages.timing("select"):
             selection = self._select(request, new_premises)
-        with stages.timing("search"):
-            return self._rank(embedded, selection, new_premises, min(request.k, self.limits.max_k))
+        k = min(request.k, self.limits.max_k)
+        question = Question(request.states, embedded.vectors[0], selection, new_premises, embedded.vectors[1], k)
+        selector = self.selectors.find(request.selector)
+        stages.selector = selector.name
+        return selector.rank(question, stages)
 
     def _select(self, request: RetrieveRequest, new_premises: Sequence[NewPremise]) -> Selection:
         return self.accessibility.select(
@@ -173,18 +181,6 @@ class Retriever:
             stages.partial = (len(new_premises) - left_out, len(new_premises))
             stages.counts["left_out"] = left_out
         return embedded
-
-    def _rank(
-        self, embedded: Embedded, selection: Selection, new_premises: Sequence[NewPremise], k: int
-    ) -> list[list[RankedPremise]]:
-        states, new = embedded.vectors
-        hits = self.index.search(states, selection, k)
-        new_scores = self.index.score(states, new)
-        names = [premise.name for premise in new_premises]
-        return [
-            merge(hit.scores, self.snapshot.names(hit.rows), scores_of_new, names, k)
-            for hit, scores_of_new in zip(hits, new_scores, strict=True)
-        ]
 
 
 def _name_text(error: TextRejectedError, states: Sequence[str], new_premises: Sequence[NewPremise]) -> str:

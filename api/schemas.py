@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from api.index_list import IndexList
 from api.json_body import read_object, validated, validation_failure
+from shared.settings import SelectorName
 
 INDEX_FIELDS = ("imported_modules", "local_premises", "imported_all_modules")
 
@@ -94,6 +95,11 @@ class RetrieveRequest(BaseModel):
         None, description="modules imported with `import all`; read only with caller_in_module_system"
     )
 
+    selector: SelectorName | None = Field(
+        None,
+        description="how the answer is ranked: by vectors alone, or by symbols too; null: as the setting SELECTOR says",
+    )
+
     @property
     def states(self) -> list[str]:
         """The goals, one or many."""
@@ -108,7 +114,9 @@ class RetrieveRequest(BaseModel):
 class RankedPremiseSchema(BaseModel):
     """One premise of the answer, for the API's own documentation."""
 
-    score: float = Field(description="inner product of the normalised vectors of goal and premise")
+    score: float = Field(
+        description="inner product of the vectors of goal and premise; by `hybrid` see docs/selectors.md"
+    )
     name: str = Field(description="full name")
 
 

@@ -18,6 +18,7 @@ from api.embedding_side import EmbeddingSide, ServedModels, running_models
 from api.metrics import Metrics
 from api.premise_index import PremiseIndex
 from api.retrieval import RequestLimits, Retriever
+from api.selectors import make_selectors
 from api.served_corpus import ServedCorpora, ServedCorpus
 from api.snapshot import Snapshot, current_snapshot, open_snapshot
 from shared.settings import Settings
@@ -102,9 +103,11 @@ class Service:
 def make_retriever(service: Service, snapshot: Snapshot) -> Retriever:
     """A retriever over one snapshot."""
     threads = service.settings.search_threads or min(available_cores(), MOST_SEARCH_THREADS)
+    index = PremiseIndex.open(snapshot.index_path, threads=threads, metrics=service.metrics.search)
     return Retriever(
         snapshot=snapshot,
-        index=PremiseIndex.open(snapshot.index_path, threads=threads, metrics=service.metrics.search),
+        index=index,
+        selectors=make_selectors(snapshot, index, default=service.settings.selector),
         accessibility=Accessibility(snapshot),
         embeddings=service.side.embeddings,
         limits=RequestLimits.from_settings(service.settings),

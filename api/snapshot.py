@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from api.lexical.term_index import LEXICAL_FILES
 from api.mapped_file import map_array
 from api.name_table import NameTable, Rows
 from api.ready_answer import ReadyAnswer
@@ -39,8 +40,8 @@ IS_THEOREM_FILE = "is-theorem.npy"
 IN_MODULE_SYSTEM_FILE = "in-module-system.npy"
 IS_EXPOSED_FILE = "is-exposed.npy"
 
-READ_WHEN_NEEDED = frozenset({INDEX_FILE, STATEMENTS_FILE})
-"""Large files of which a request reads little: it need not wait until all of them is in memory."""
+READ_WHEN_NEEDED = frozenset({INDEX_FILE, STATEMENTS_FILE, *LEXICAL_FILES})
+"""Large files of which a request reads little, or nothing: it need not wait until all of them is in memory."""
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 READ_BYTES = 4 * 1024 * 1024

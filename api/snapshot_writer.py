@@ -14,6 +14,8 @@ import orjson
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from api.lexical.identifiers import list_identifiers
+from api.lexical.term_index import write_term_index
 from api.name_table import write_names
 from api.quantized_rows import write_quantized
 from api.ready_answer import write_ready_answer
@@ -150,6 +152,7 @@ def _write_files(folder: Path, corpus: Corpus, vectors: Vectors) -> None:
     _write_index(folder / INDEX_FILE, vectors)
     write_quantized(folder, vectors)
     TextKeys.of(premise.text for premise in premises).write(folder)
+    write_term_index(folder, (list_identifiers(premise.text) for premise in premises))
 
 
 def _write_index(path: Path, vectors: Vectors) -> None:

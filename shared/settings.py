@@ -39,6 +39,8 @@ def _check_redis_url(url: str) -> str:
     return url
 
 
+SelectorName = Literal["dense", "hybrid"]
+
 RedisUrl = Annotated[str, AfterValidator(_check_redis_url)]
 
 
@@ -118,6 +120,10 @@ class Settings(BaseSettings):
     )
 
     # The search
+    selector: SelectorName = Field(
+        "dense",
+        description="how answers are ranked: dense (vectors) or hybrid (symbols too); see docs/selectors.md",
+    )
     search_threads: int = Field(0, ge=0, description="CPU threads of one search; 0: all cores, 8 at most")
 
     # The worker
