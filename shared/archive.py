@@ -98,25 +98,10 @@ def read_folder_of_archive(archive: Path, folder: str) -> Iterator[tuple[str, by
 
     The corpus may lie in one top-level folder.  Raises `ArtifactError` as `unpack_corpus` does.
     """
-    try:
-        with tarfile.open(archive, tarinfo=_StrictTarInfo) as tar:
-            for member in _checked_members(tar, archive):
-                parts = PurePosixPath(member.name).parts
-                if parts[-2:-1] == (folder,) and len(parts) <= MOST_PARTS and (file := tar.extractfile(member)):
-                    yield parts[-1], file.read()
-    except UNREADABLE as error:
-        raise _no_whole_archive(archive, error) from error
-
-
-def read_members(archive: Path, folder_name: str) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the files in a folder of the archive, which may lie in one top-level folder.
-
-    For what serving does not need and `unpack_corpus` leaves packed.  Raises `ArtifactError` as that does.
-    """
     with _readable(archive), tarfile.open(archive, tarinfo=_StrictTarInfo) as tar:
         for member in _checked_members(tar, archive):
             parts = PurePosixPath(member.name).parts
-            if member.isfile() and parts[:-1][-1:] == (folder_name,) and (file := tar.extractfile(member)):
+            if parts[-2:-1] == (folder,) and len(parts) <= MOST_PARTS and (file := tar.extractfile(member)):
                 yield parts[-1], file.read()
 
 

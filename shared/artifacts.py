@@ -1,5 +1,6 @@
 """Where corpus, embeddings and model come from: the demo, local files, or the hub; each ends up as a local path."""
 
+import logging
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,9 +11,13 @@ from shared.errors import ArtifactError, CorpusError
 from shared.settings import Settings
 
 ARCHIVE_NAME = "premises.tar.gz"
+MANIFEST_NAME = "manifest.json"
+EMBEDDINGS_FOLDER = "embeddings"
 DEMO = "demo"
 COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
 MOVING_REVISIONS = ("", "main")
+
+log = logging.getLogger(__name__)
 
 
 def find_corpus(settings: Settings, *, with_token: bool = False) -> Path:
@@ -43,7 +48,7 @@ def open_corpus_folder(settings: Settings, found: Path | None = None) -> Path:
         return found
     folder = unpack_corpus(found, _unpacked_folder(settings))
     if not settings.data:
-        _check_revision(folder, settings)
+        _check_archive(folder, settings)
     return folder
 
 
@@ -59,8 +64,21 @@ def find_embeddings(settings: Settings, *, with_token: bool = False) -> Path | N
         return path
     if settings.data or not settings.model_revision:
         return None
-    model_name = settings.model_id.rstrip("/").split("/")[-1]
-    return _fetch_data(settings, f"embeddings/{model_name}-{settings.model_revision}.npy", with_token=with_token)
+    in_repo = embeddings_path(settings.model_id, settings.model_revision)
+    found = _fetch_data(settings, in_repo, with_token=with_token)
+    if found is not None:
+        _fetch_origin(settings, in_repo, with_token=with_token)
+    return found
+
+
+def embeddings_path(model_id: str, model_revision: str) -> str:
+    """Where a data set has the embeddings by a model; what they are said to be of lies beside them, with .json."""
+    return f"{EMBEDDINGS_FOLDER}/{model_id.rstrip('/').split('/')[-1]}-{model_revision}.npy"
+
+
+def find_manifest(settings: Settings, *, with_token: bool = False) -> Path | None:
+    """What the data set says of itself at `DATA_REVISION`; None where it says nothing, as before `premises publish`."""
+    return _fetch_data(settings, MANIFEST_NAME, with_token=with_token)
 
 
 def model_folder(settings: Settings, *, with_token: bool = False) -> Path:
@@ -107,17 +125,34 @@ def _hub_archive(settings: Settings, *, with_token: bool) -> Path:
     return archive
 
 
-def _check_revision(folder: Path, settings: Settings) -> None:
-    """A tag of the data set is the revision of its corpus; a commit hash or a moving branch says nothing of it."""
-    expected = settings.data_revision
-    if expected in MOVING_REVISIONS or COMMIT_HASH.fullmatch(expected):
-        return
-    found = read_revision(folder)
-    if found != expected:
+def check_revision(named: str, found: str) -> None:
+    """A tag of the data set is the revision of its corpus; a commit hash or a moving branch says nothing of it.
+
+    Raises `CorpusError` where the corpus is of another revision than the tag says.
+    """
+    if named not in MOVING_REVISIONS and not COMMIT_HASH.fullmatch(named) and named != found:
         raise CorpusError(
-            f"The archive of {settings.data_repo} at {expected} holds a corpus of revision {found!r}: "
-            "set DATA_REVISION to one whose archive fits."
+            f"The corpus is of revision {found!r}, not {named!r}: what a data set has at a revision has to be of it."
         )
+
+
+def _check_archive(folder: Path, settings: Settings) -> None:
+    found = read_revision(folder)
+    try:
+        check_revision(settings.data_revision, found)
+    except CorpusError as error:
+        raise CorpusError(
+            f"The archive of {settings.data_repo} at {settings.data_revision} holds a corpus of revision {found!r}: "
+            "set DATA_REVISION to one whose archive fits."
+        ) from error
+
+
+def _fetch_origin(settings: Settings, path: str, *, with_token: bool) -> None:
+    """Fetch what is said of embeddings, which may be nothing, to where it is looked for: beside them."""
+    try:
+        _fetch_data(settings, f"{path.removesuffix('.npy')}.json", with_token=with_token)
+    except ArtifactError as error:
+        log.warning("whether the embeddings are of this corpus is not known: %s", error)
 
 
 def _fetch_data(settings: Settings, filename: str, *, with_token: bool) -> Path | None:

@@ -11,6 +11,7 @@ import click
 from api.commands.check import check_command
 from api.commands.child_process import USAGE_EXIT_CODE
 from api.commands.diff import diff_command
+from api.commands.publish import publish_command
 from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
 from shared.settings import load_settings
@@ -96,6 +97,7 @@ def prepare_command() -> None:
 
 premises.add_command(check_command)
 premises.add_command(diff_command)
+premises.add_command(publish_command)
 
 
 @premises.command(name="flower")

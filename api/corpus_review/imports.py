@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.corpus_review.findings import Findings
-from shared.corpus_files import LINES_SUFFIX, flag_field, parse_object, string_field
+from shared.corpus_files import IMPORTS_FOLDER, LINES_SUFFIX, flag_field, parse_object, string_field
 
-IMPORTS_FOLDER = "Imports"
 UNKNOWN = -1
 LONGEST_SHOWN_CYCLE = 8
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from api.corpus_review.declarations import DeclarationReview, DeclarationTally
 from api.corpus_review.findings import Findings, Kind
-from api.corpus_review.imports import IMPORTS_FOLDER, ImportReview, ImportsReport
+from api.corpus_review.imports import ImportReview, ImportsReport
 from api.corpus_review.report import (
     CorpusReport,
     Counts,
@@ -22,11 +22,12 @@ from api.corpus_review.report import (
     TextLengths,
 )
 from api.given_embeddings import check_origin, load_embeddings
-from shared.archive import file_digest, read_members
+from shared.archive import file_digest, read_folder_of_archive
 from shared.corpus import Corpus, Premise, read_denied_names, read_revision
 from shared.corpus_files import (
     BLACKLIST_FILE,
     DECLARATIONS_FOLDER,
+    IMPORTS_FOLDER,
     LINES_SUFFIX,
     MODULES_FILE,
     REVISION_FILE,
@@ -163,7 +164,7 @@ def _imports(inspection: Inspection, modules: Sequence[str], findings: Findings)
 
 def _import_files(inspection: Inspection) -> Iterable[tuple[str, bytes]]:
     if inspection.archive:
-        return read_members(inspection.archive, IMPORTS_FOLDER)
+        return read_folder_of_archive(inspection.archive, IMPORTS_FOLDER)
     folder = inspection.folder / IMPORTS_FOLDER
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     return ((path.name, path.read_bytes()) for path in paths if path.is_file())

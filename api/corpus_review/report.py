@@ -85,10 +85,10 @@ class CorpusReport:
     """None where the corpus cannot be read as a whole."""
     archive_sha256: str | None
     can_be_served: bool
-    counts: Counts | None
-    left_out: LeftOut | None
+    counts: Counts
+    left_out: LeftOut
     text_characters: TextLengths | None
-    imports: ImportsReport | None
+    imports: ImportsReport
     embeddings: EmbeddingsReport | None
     finding_counts: dict[Kind, int]
     findings: list[Finding]

@@ -16,14 +16,11 @@ def report_lines(report: CorpusReport) -> Iterator[str]:
     yield f"  digest           {report.digest or 'none: it cannot be read as a whole'}"
     if report.archive_sha256:
         yield f"  archive sha256   {report.archive_sha256}"
-    if report.counts:
-        yield from _count_lines(report.counts)
+    yield from _count_lines(report.counts)
     if report.text_characters:
         yield _length_line(report.text_characters)
-    if report.left_out:
-        yield from _left_out_lines(report.left_out)
-    if report.imports:
-        yield f"  import lists     {report.imports.files:,} files, {report.imports.lines:,} lines (a server reads none)"
+    yield from _left_out_lines(report.left_out)
+    yield f"  import lists     {report.imports.files:,} files, {report.imports.lines:,} lines (a server reads none)"
     if report.embeddings:
         yield _embeddings_line(report.embeddings)
     yield from _finding_lines(report)

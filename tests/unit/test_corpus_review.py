@@ -91,7 +91,6 @@ def test_premises_are_counted_after_the_filters_and_declarations_before(tmp_path
         declaration("Lean.c", doc="Left out."),
     ]
     counts = inspect(sound_corpus(tmp_path / "c", {"Lib.A": lines, "Lib.B": []})).counts
-    assert counts is not None
     assert (counts.modules, counts.modules_with_premises, counts.declarations, counts.premises) == (2, 1, 3, 2)
     assert (counts.declarations_with_doc, counts.with_doc, counts.in_module_system, counts.exposed) == (2, 1, 1, 1)
     assert (counts.by_kind, counts.by_library) == ({"theorem": 1, "def": 1}, {"Lib": 2})
@@ -103,7 +102,6 @@ def test_each_filter_tells_what_it_leaves_out_and_what_it_alone_leaves_out(tmp_p
         "M.Tactic": [declaration("Lean.z"), declaration("t")],
     }
     left_out = inspect(write_corpus(tmp_path / "c", lines, denied_names=["listed", "unheard"])).left_out
-    assert left_out is not None
     effects = {name: (effect.matches, effect.alone, effect.frequent) for name, effect in left_out.filters.items()}
     assert effects == {
         "blacklist": (1, 1, {}),
@@ -119,7 +117,6 @@ def test_a_duplicate_is_told_with_both_places(tmp_path: Path) -> None:
     finding = only_finding(report)
     assert (finding.kind, finding.place) == ("duplicate-name", "Declarations/B.jsonl:1")
     assert "Declarations/A.jsonl:2" in finding.message
-    assert report.left_out is not None
     assert (report.left_out.total, report.can_be_served) == (1, True)
 
 
@@ -258,7 +255,5 @@ def test_given_embeddings_are_held_against_the_corpus(
 def test_the_counts_of_a_real_corpus_are_those_that_are_known_of_it(tmp_path: Path) -> None:
     archive = require_shared_data() / "small-corpus.tar.gz"
     report = inspect(unpack_corpus(archive, tmp_path), archive=archive)
-    assert report.counts is not None
-    assert report.imports is not None
     assert (report.counts.modules, report.counts.declarations, report.counts.premises) == (30, 4014, 3482)
     assert (report.imports.files, report.can_be_served) == (30, True)
