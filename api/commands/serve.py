@@ -99,6 +99,7 @@ class LocalServer:
         self._hub_token = environment.get(HUB_TOKEN, "")
         self._wants_key = ApiKeys.from_settings(settings) is not None
         self._terminal = Terminal()
+        self._folder = folder
         self._redis_log = folder.logs / "redis.log"
         redis_port = free_loopback_port()
         self._redis_url = f"redis://127.0.0.1:{redis_port}/0"
@@ -124,6 +125,7 @@ class LocalServer:
             with suppress(asyncio.CancelledError):
                 await work
         finally:
+            self._folder.note_redis(None)
             await self._supervisor.stop_all()
             self._terminal.write("stopped")
 
@@ -140,6 +142,7 @@ class LocalServer:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._supervisor.keep_running(self._redis))
                 await wait_for_redis(self._redis_url)
+                self._folder.note_redis(self._redis_url)
                 withdraw_snapshot(self._settings.data_dir)
                 if self._hub_token:
                     await self._supervisor.run_to_end(fetch_child(self._hub_token))
