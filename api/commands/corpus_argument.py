@@ -33,13 +33,18 @@ def open_named_corpus(argument: str | None, settings: Settings) -> NamedCorpus:
 
     Raises `SettingsError` for what is no such argument, `ArtifactError` or `CorpusError` where it cannot be opened.
     """
-    chosen = settings if argument is None else settings.model_copy(update=_fields(argument))
+    chosen = settings_of_corpus(argument, settings)
     if not chosen.data and not chosen.data_revision and argument is None:
         raise SettingsError("No corpus is named: give one to the command, or set DATA or DATA_REVISION.")
     found = find_corpus(chosen)
     folder = open_corpus_folder(chosen, found)
     name = argument or chosen.data or f"{HUB_PREFIX}{chosen.data_repo}@{chosen.data_revision}"
     return NamedCorpus(name, folder, found if found.is_file() else None)
+
+
+def settings_of_corpus(argument: str | None, settings: Settings) -> Settings:
+    """The settings with the corpus that an argument means; raises `SettingsError` or `ArtifactError` as above."""
+    return settings if argument is None else settings.model_copy(update=_fields(argument))
 
 
 def _fields(argument: str) -> dict[str, str]:

@@ -28,8 +28,8 @@ def progress_interval() -> float:
     return OFTEN_SECONDS if sys.stderr.isatty() else SELDOM_SECONDS
 
 
-def progress_bar(label: str, total: int, unit: str) -> "tqdm[NoReturn]":
-    """A bar on stderr; `unit` begins with a space.  Use it as a context manager."""
+def progress_bar(label: str, total: int, unit: str, done: int = 0) -> "tqdm[NoReturn]":
+    """A bar on stderr; `unit` begins with a space, `done` was done before.  Use it as a context manager."""
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=label, unit=unit, mininterval=progress_interval())
+    return tqdm(total=total, initial=done, desc=label, unit=unit, mininterval=progress_interval())

@@ -33,9 +33,10 @@ LOOK_FOR_WORKER_SECONDS = 0.2
 log = logging.getLogger("prepare")
 
 
-def prepare(settings: Settings) -> None:
-    """Make the snapshot of the corpus that the settings name and point API replicas at it.
+def prepare(settings: Settings, *, publish: bool = True) -> Path:
+    """Make the snapshot of the corpus that the settings name, point API replicas at it, and return its folder.
 
+    Without `publish` replicas go on with the one that they have.
     Where nothing has changed since the last preparation, its snapshot is used again without reading the corpus.
     Raises `ArtifactError`, `CorpusError` or `NotReadyError` with a sentence on what does not fit.  One runs at a time
     on a data folder: others wait for the lock and then find the work done.
@@ -45,7 +46,7 @@ def prepare(settings: Settings) -> None:
         source = Source.find(settings)
         earlier = _find_earlier(settings.data_dir, source)
         corpus = None if earlier else source.read_corpus()  # while the worker is still loading its model
-        asyncio.run(_prepare(source, earlier, corpus))
+        return asyncio.run(_prepare(source, earlier, corpus, publish=publish))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def _find_earlier(data_dir: Path, source: Source) -> PreparationRecord | None:
     return record
 
 
-async def _prepare(source: Source, earlier: PreparationRecord | None, corpus: Corpus | None) -> None:
+async def _prepare(source: Source, earlier: PreparationRecord | None, corpus: Corpus | None, *, publish: bool) -> Path:
     data_dir = source.settings.data_dir
     async with running_embedding_side(source.settings) as side:
         worker = await _wait_for_worker(side)
@@ -88,12 +89,14 @@ async def _prepare(source: Source, earlier: PreparationRecord | None, corpus: Co
             log.info("nothing has changed since the snapshot %s was made: it is used again", folder.name[:12])
         else:
             folder = await _make_snapshot(source, corpus or source.read_corpus(), worker, side)
-    publish_snapshot(data_dir, folder)
-    prune_snapshots(data_dir, keep=folder)
-    if source.digest:
+    if publish:
+        publish_snapshot(data_dir, folder)
+        prune_snapshots(data_dir, keep=folder)
+    if publish and source.digest:
         PreparationRecord(
             source=source.digest, namespace=worker.namespace, dimension=worker.dimension, snapshot=folder.name
         ).write(data_dir)
+    return folder
 
 
 async def _make_snapshot(source: Source, corpus: Corpus, worker: Heartbeat, side: EmbeddingSide) -> Path:
