@@ -64,6 +64,8 @@ class LeftOut:
 
     query: EvaluationQuery
     why: str
+    refused: bool = False
+    """Whether the server would not rank it."""
 
 
 @dataclass(frozen=True, eq=False)
