@@ -46,7 +46,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  $(BIN)/python -m pip install --no-deps --force-reinstall --index-url "$(TORCH_INDEX_URL)" -c constraints.txt torch; \
 	  echo "$(TORCH_INDEX_URL)" > $(TORCH_INDEX); \
 	fi; \
-	$(BIN)/python -m pip install -c constraints.txt -e '.[api,worker,demo,monitoring,dev]'; \
+	$(BIN)/python -m pip install -c constraints.txt -e '.[api,worker,demo,monitoring,evaluation,dev]'; \
 	touch $@
 
 .PHONY: serve

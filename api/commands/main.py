@@ -10,7 +10,9 @@ import click
 
 from api.commands.check import check_command
 from api.commands.child_process import USAGE_EXIT_CODE
+from api.commands.compare import compare_command
 from api.commands.diff import diff_command
+from api.commands.evaluate import evaluate_command
 from api.commands.publish import publish_command
 from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
@@ -96,7 +98,9 @@ def prepare_command() -> None:
 
 
 premises.add_command(check_command)
+premises.add_command(compare_command)
 premises.add_command(diff_command)
+premises.add_command(evaluate_command)
 premises.add_command(publish_command)
 
 

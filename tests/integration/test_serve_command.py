@@ -37,6 +37,18 @@ def test_the_demo_answers_the_curl_that_it_prints_and_sigint_leaves_no_process(t
         assert server.parts() == []
 
 
+def test_an_evaluation_in_process_finds_the_redis_of_the_server_in_its_folder(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with running_server(state) as server:
+        server.wait_for("Stop: Ctrl-C")
+        command = [sys.executable, "-m", "api.commands.main", "evaluate", "--in-process", "--limit", "3"]
+        environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(state)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "evaluation.jsonl: 3 queries" in done.stdout
+    assert StateFolder(state).noted_redis() is None
+
+
 def test_a_second_sigint_does_not_wait_for_a_worker_that_hangs(tmp_path: Path) -> None:
     with running_server(tmp_path / "state") as server:
         server.wait_for("not ready yet: ", times=2)

@@ -9,7 +9,10 @@ from typing import Any, TypedDict
 
 import pytest
 
-from shared.demo import demo_corpus_path
+from api.evaluation.accessible_premises import PlacedCorpus, PlacedQuery
+from api.evaluation.evaluation_set import EvaluationSet
+from shared.corpus import read_corpus
+from shared.demo import demo_corpus_path, demo_evaluation_path
 
 
 class Declaration(TypedDict):
@@ -394,3 +397,21 @@ def test_names_in_guillemets_are_dropped_and_kept() -> None:
     quoted = {row["name"] for row in all_declarations() if "«" in row["name"]}
     assert "«term_∩_»" in quoted - set(surviving_premises())
     assert "LibraryNote.«reducible_non-instances»" in quoted & set(surviving_premises())
+
+
+def test_every_premise_of_the_evaluation_set_is_accessible_to_its_query() -> None:
+    folder = demo_corpus_path()
+    corpus = PlacedCorpus.read(folder, folder, read_corpus(folder))
+    queries = EvaluationSet.read(demo_evaluation_path()).queries
+    assert len(queries) >= 50
+    for query in queries:
+        placed = corpus.place(query)
+        assert isinstance(placed, PlacedQuery), query.decl_name
+        assert placed.relevant == query.relevant, query.decl_name
+
+
+def test_the_goals_of_the_evaluation_set_are_statements_of_the_corpus() -> None:
+    for query in EvaluationSet.read(demo_evaluation_path()).queries:
+        premise = surviving_premises()[query.decl_name]
+        assert premise["line"] == query.line
+        assert query.state.endswith(f"⊢ {premise['type']}")
