@@ -71,6 +71,11 @@ class HubSource:
         return "DATA_REVISION" if self.repo_type == "dataset" else "MODEL_REVISION"
 
 
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE is set."""
+    return is_offline_mode()
+
+
 def fetch_file(source: HubSource, filename: str) -> Path | None:
     """A file of a repository, from the cache where it is up to date; None where the repository has no such file.
 

@@ -100,6 +100,8 @@ def set_up_logging(settings: Settings, *fields: logging.Filter) -> None:
     for chatty in (
         "httpx",
         "httpcore",
+        "httpx2",
+        "httpcore2",
         "celery.worker.strategy",
         "celery.app.trace",
         "celery.pool",

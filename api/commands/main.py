@@ -13,6 +13,7 @@ from api.commands.child_process import USAGE_EXIT_CODE
 from api.commands.compare import compare_command
 from api.commands.diff import diff_command
 from api.commands.evaluate import evaluate_command
+from api.commands.fetch import fetch_command
 from api.commands.publish import publish_command
 from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
@@ -64,25 +65,6 @@ def serve_command(**options: str | None) -> None:
     serve(load_settings(), os.environ)
 
 
-@premises.command(name="fetch", epilog="Example: HF_TOKEN=… MODEL_ID=org/model premises fetch")
-@click.option("--model-id", envvar="MODEL_ID", show_envvar=True, help="`demo`, a model folder or a hub model.")
-@click.option("--model-revision", envvar="MODEL_REVISION", show_envvar=True, help="Revision of the hub model.")
-@click.option("--data-dir", envvar="DATA_DIR", show_envvar=True, help="Folder for all that is kept (.state).")
-def fetch_command(**options: str | None) -> None:
-    """Download models, corpus and embeddings from the hub, so that no later start needs the network.
-
-    Fetches MODEL_ID and every model of MODELS; with DATA_REVISION also the corpus and its embeddings. HF_TOKEN, for
-    private and gated repositories, is used by this command alone. An interrupted download goes on where it stopped;
-    with HF_HUB_OFFLINE=1 it only checks that everything is there.
-    """
-    from api.commands.fetch import fetch
-
-    os.environ.update({name.upper(): value for name, value in options.items() if value is not None})
-    settings = load_settings()
-    set_up_logging(settings)
-    fetch(settings, click.echo)
-
-
 @premises.command(name="prepare")
 def prepare_command() -> None:
     """Turn the corpus named by DATA or DATA_REPO into what the API serves.
@@ -97,6 +79,7 @@ def prepare_command() -> None:
     prepare(settings)
 
 
+premises.add_command(fetch_command)
 premises.add_command(check_command)
 premises.add_command(compare_command)
 premises.add_command(diff_command)

@@ -11,8 +11,12 @@ import numpy as np
 import orjson
 import pytest
 
+from api.snapshot import current_snapshot
 from shared.corpus import read_corpus
+from shared.heartbeats import live_workers
 from tests.corpora import unit_vectors, write_plain_corpus
+from tests.embedding_fakes import wait_until
+from tests.fake_deployment import fake_deployment
 from tests.hub_stub import HubRepository, HubStub, running_hub
 
 REPO = "me/premises"
@@ -203,3 +207,77 @@ def test_a_hub_that_is_away_is_named(tmp_path: Path) -> None:
     failed = Publisher(address, tmp_path).publish()
     assert (failed.returncode, "Traceback" in failed.stderr) == (2, False)
     assert f"on {address} failed" in failed.stderr
+
+
+def fetch(publisher: Publisher, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    model = {"MODEL_ID": "me/encoder", "MODEL_REVISION": "v2"}
+    return publisher.premises(
+        "fetch", "--repo", REPO, "--revision", REVISION, *arguments, **model, **{"HF_TOKEN": "", **variables}
+    )
+
+
+@pytest.fixture
+def published(publisher: Publisher, hub: HubStub) -> Publisher:
+    """What was published, and the model's own repository."""
+    done = publisher.publish(*publisher.with_vectors)
+    assert done.returncode == 0, done.stderr
+    model = {"config.json": b"{}", "model.safetensors": b"weights"}
+    hub.repositories.append(HubRepository("models", "me/encoder", {"v2": model, "main": model}))
+    return publisher
+
+
+def test_what_is_fetched_is_what_was_published_unpacked_and_verified(published: Publisher) -> None:
+    report = orjson.loads(fetch(published, "--json").stdout)
+    original = read_corpus(published.folder / "corpus")
+    assert (report["corpus"]["digest"], report["corpus"]["premises"]) == (original.digest, 50)
+    assert (report["corpus"]["is_as_published"], report["is_prepared"]) == (True, False)
+    assert read_corpus(Path(report["corpus"]["folder"])).digest == original.digest
+    embeddings = report["corpus"]["embeddings"]
+    assert (embeddings["rows"], embeddings["dimension"]) == (50, 8)
+    assert np.array_equal(np.load(embeddings["path"]), unit_vectors(50))
+    assert Path(embeddings["path"]).with_suffix(".json").exists()
+    again = orjson.loads(fetch(published, "--json", HF_HUB_OFFLINE="1").stdout)
+    assert again["corpus"] == report["corpus"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        ("premises.tar.gz", b"damaged", "is no whole tar archive"),
+        ("embeddings/encoder-v2.npy", b"damaged", "were published: remove it and fetch it again"),
+        ("embeddings/encoder-v2.json", b'{"revision": "v9"}', "have the revision v9, not v4.0.0"),
+        ("manifest.json", b"{}", "is no manifest of a published corpus"),
+    ],
+)
+def test_what_is_not_as_published_is_told_in_a_sentence(
+    published: Publisher, hub: HubStub, path: str, content: bytes, said: str
+) -> None:
+    files_of(hub, REVISION)[path] = content
+    refused = fetch(published)
+    assert (refused.returncode, said in refused.stderr, "Traceback" in refused.stderr) == (2, True, False)
+
+
+def test_what_was_published_without_a_manifest_is_verified_by_itself(published: Publisher, hub: HubStub) -> None:
+    del files_of(hub, REVISION)["manifest.json"]
+    done = fetch(published)
+    assert (done.returncode, "nothing published says what it should be" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_worker_that_is_up_has_the_corpus_prepared_and_another_that_is_served_is_left_alone(
+    published: Publisher, tmp_path: Path
+) -> None:
+    with fake_deployment(tmp_path / "deployment") as deployment, deployment.worker(MODEL_ID="me/encoder"):
+        variables = deployment.environment | {"MODEL_ID": "me/encoder"}
+        wait_until(lambda: bool(live_workers(deployment.client)), 60)
+        data_dir = Path(variables["DATA_DIR"])
+        done = published.premises("fetch", "--repo", REPO, "--revision", REVISION, "--json", **variables)
+        assert orjson.loads(done.stdout)["is_prepared"], done.stderr
+        served = current_snapshot(data_dir)
+        demo = published.premises("publish", "demo", "--repo", REPO)
+        assert demo.returncode == 0, demo.stderr
+        other = published.premises("fetch", "--repo", REPO, "--revision", "demo-1", **variables)
+        assert "not prepared (another corpus is served from DATA_DIR)" in other.stdout
+        assert current_snapshot(data_dir) == served
+        told = published.premises("fetch", "--repo", REPO, "--revision", "demo-1", "--prepare", **variables)
+        assert "prepared: the next start serves it at once" in told.stdout
+        assert current_snapshot(data_dir) not in (None, served)
