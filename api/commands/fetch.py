@@ -22,7 +22,7 @@ Examples:
 """
 
 
-@click.command(name="fetch", epilog=EPILOG)
+@click.command(name="fetch", short_help="Download models, corpus and embeddings, and verify them.", epilog=EPILOG)
 @click.option("--revision", "data_revision", envvar="DATA_REVISION", show_envvar=True, help="Revision of the corpus.")
 @click.option("--repo", "data_repo", envvar="DATA_REPO", show_envvar=True, help="Data set (l3lab/lean-premises).")
 @click.option("--model-id", envvar="MODEL_ID", show_envvar=True, help="`demo`, a model folder or a hub model.")

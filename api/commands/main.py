@@ -10,6 +10,7 @@ import click
 
 from api.commands.check import check_command
 from api.commands.child_process import USAGE_EXIT_CODE
+from api.commands.command_group import OrderedGroup
 from api.commands.compare import compare_command
 from api.commands.diff import diff_command
 from api.commands.evaluate import evaluate_command
@@ -18,6 +19,22 @@ from api.commands.publish import publish_command
 from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
 from shared.settings import load_settings
+
+SECTIONS = {
+    "Run the server": ("serve", "prepare", "flower"),
+    "A corpus through its life": ("fetch", "check", "diff", "embed", "warm", "publish", "corpora"),
+    "Measure how well it finds": ("evaluate", "compare"),
+}
+
+EPILOG = """\b
+Examples:
+  premises serve                                   try it: demo corpus, demo model, nothing to download
+  premises fetch --revision v4.32.0                a published corpus, before the server starts
+  premises check extraction/                       a new extraction: what is in it, what is wrong with it?
+  premises diff hub:v4.31.0 extraction/            what does it change, what does it cost to embed?
+  premises publish extraction/ --repo me/premises  for everybody
+  premises evaluate                                does the server find what proofs have used?
+"""
 
 
 def main() -> None:
@@ -33,17 +50,34 @@ def main() -> None:
         sys.exit(USAGE_EXIT_CODE)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=OrderedGroup,
+    sections=SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EPILOG,
+)
 @click.version_option(package_name="lean-premise-server", message="%(version)s")
 def premises() -> None:
     """Premise selection for Lean: given a goal, find the theorems that help to prove it.
 
-    Every setting is an environment variable; .env.example lists them all with their defaults. An option of a
-    command sets the variable named beside it.
+    A corpus is what is searched: the declarations of a Mathlib release, or of your own project, as an extraction
+    writes them. `premises COMMAND --help` tells what each command does and needs, with examples.
+
+    Every setting is an environment variable; .env.example lists them all with their defaults. An option of a command
+    sets the variable named beside it. Commands that report something take --json. They end with 0, with 1 where they
+    have found faults, and with 2, and a sentence on what to do, where they could not do their work.
     """
 
 
-@premises.command(name="serve", epilog="Example: premises serve --data mathlib.tar.gz --port 9000")
+@premises.command(
+    name="serve",
+    epilog="""\b
+Examples:
+  premises serve                                   the demo, at http://127.0.0.1:8000
+  premises serve --data premises.tar.gz --port 9000
+  DATA_REVISION=v4.32.0 MODEL_ID=org/model MODEL_REVISION=v2 premises serve
+""",
+)
 @click.option("--data", envvar="DATA", show_envvar=True, help="Corpus: `demo`, a folder or a premises.tar.gz.")
 @click.option("--embeddings", envvar="EMBEDDINGS", show_envvar=True, help="Vectors of the corpus, a .npy file.")
 @click.option("--model-id", envvar="MODEL_ID", show_envvar=True, help="`demo`, a model folder or a hub model.")
@@ -65,7 +99,11 @@ def serve_command(**options: str | None) -> None:
     serve(load_settings(), os.environ)
 
 
-@premises.command(name="prepare")
+@premises.command(
+    name="prepare",
+    short_help="Make of the corpus what the API serves.",
+    epilog="Example: REDIS_URL=redis://host:6379/0 DATA=premises.tar.gz premises prepare",
+)
 def prepare_command() -> None:
     """Turn the corpus named by DATA or DATA_REPO into what the API serves.
 
@@ -87,12 +125,18 @@ premises.add_command(evaluate_command)
 premises.add_command(publish_command)
 
 
-@premises.command(name="flower")
+@premises.command(
+    name="flower",
+    short_help="Run Flower, the queue's web page.",
+    epilog="Example: FLOWER_BASIC_AUTH=me:secret REDIS_URL=redis://host:6379/0 premises flower --port 5555",
+)
 @click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on (FLOWER_PORT).")
 def flower_command(address: str, port: int | None) -> None:
     """Run Flower, the queue's web page, for those whom FLOWER_BASIC_AUTH names.
 
+    It shows jobs, workers and queues at REDIS_URL, and never a text. It needs the extra `monitoring`, which
+    `make install` brings.
     `FLOWER=1 premises serve` does this by itself.
     """
     from api.commands.flower import run_flower

@@ -27,7 +27,7 @@ Then anybody:
 """
 
 
-@click.command(name="publish", epilog=EPILOG)
+@click.command(name="publish", short_help="Send CORPUS and its embeddings to a hub data set.", epilog=EPILOG)
 @click.argument("corpus")
 @click.option("--repo", envvar="DATA_REPO", show_envvar=True, required=True, help="Data set of the hub, OWNER/NAME.")
 @click.option("--revision", help="Tag (or branch) to publish as; by default the corpus' own revision.")

@@ -1,0 +1,33 @@
+import click
+import pytest
+
+from api.commands.main import SECTIONS, premises
+
+COMMANDS = sorted(premises.commands.items())
+
+
+def help_of(command: click.Command, name: str) -> str:
+    return command.get_help(click.Context(command, info_name=name))
+
+
+def test_the_help_lists_each_command_once_in_a_section_of_its_own() -> None:
+    named = [name for names in SECTIONS.values() for name in names]
+    assert len(named) == len(set(named))
+    assert set(premises.commands) <= set(named)
+    lines = help_of(premises, "premises").splitlines()
+    listed = [line.split()[0] for line in lines if line.startswith("  ") and line.split()[:1][0] in premises.commands]
+    assert [name for name in named if name in premises.commands] == [name for name in listed if name in named]
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
+def test_every_command_says_what_it_does_and_gives_an_example(name: str, command: click.Command) -> None:
+    text = " ".join(help_of(command, name).split())
+    assert "Example" in text
+    assert f"premises {name}" in text
+    assert len(command.help or "") > 100
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
+def test_every_option_says_what_it_is_for(name: str, command: click.Command) -> None:
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    assert [option.name for option in options if not option.help] == []
