@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.api_keys import ApiKeys
 from api.errors import error_response
+from shared.errors import OperatorKeyError
 
 HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
 LONGEST_CREDENTIALS = 4096
@@ -21,6 +22,12 @@ NO_KEY = "This server wants a key: send it as `Authorization: Bearer <key>`, or 
 WRONG_KEY = "The key is not one of this server's: check it, or ask whoever runs the server for one."
 UNREADABLE = "The Authorization header cannot be read: send one, with `Bearer <key>` or Basic credentials."
 
+NO_OPERATORS = "This server takes no orders over HTTP: set OPERATOR_KEYS, or run `premises corpora` beside its Redis."
+OPERATORS_ONLY = (
+    "Only an operator may change what is served: send one of OPERATOR_KEYS, which users' keys are not, as "
+    "`Authorization: Bearer <key>`."
+)
+
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "one of the server's keys"},
     "basic": {"type": "http", "scheme": "basic", "description": "any user name, a key as the password"},
@@ -28,11 +35,11 @@ SCHEMES = {
 
 
 class RequireKey:
-    """Lets requests through that show a key, and those for the server's health."""
+    """Lets requests through that show a key, a user's or an operator's, and those for the server's health."""
 
-    def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
+    def __init__(self, app: ASGIApp, keys: ApiKeys, operators: ApiKeys | None = None) -> None:
         self._app = app
-        self._keys = keys
+        self._keys = [each for each in (keys, operators) if each]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -54,7 +61,20 @@ class RequireKey:
             key = shown_key(credentials)
         except ValueError:
             return UNREADABLE
-        return "" if self._keys.accept(key) else WRONG_KEY
+        return "" if sum(each.accept(key) for each in self._keys) else WRONG_KEY  # all are asked, always
+
+
+def require_operator(operators: ApiKeys | None, headers: Headers) -> None:
+    """Raise `OperatorKeyError`, unless the request shows an operator's key."""
+    if operators is None:
+        raise OperatorKeyError(NO_OPERATORS)
+    try:
+        [credentials] = headers.getlist("authorization")
+        is_operator = operators.accept(shown_key(credentials))
+    except ValueError:
+        is_operator = False
+    if not is_operator:
+        raise OperatorKeyError(OPERATORS_ONLY)
 
 
 def shown_key(credentials: str) -> bytes:

@@ -53,8 +53,27 @@ class ApiKeys:
     def accept(self, key: bytes) -> bool:
         """Whether it is one of the keys; takes the same time whichever it is, and however much of it is right."""
         digest = digest_of(key)
-        known = [*self.given, *(self.file.digests() if self.file else ())]
-        return sum([self.compare(digest, each) for each in known]) > 0
+        return sum([self.compare(digest, each) for each in self.known()]) > 0
+
+    def known(self) -> list[Digest]:
+        """All keys that are good now."""
+        return [*self.given, *(self.file.digests() if self.file else ())]
+
+
+def operator_keys(settings: Settings) -> ApiKeys | None:
+    """The keys of who may change what is served, None where there are none.
+
+    Raises `SettingsError` as above, and for a key that is a user's too.
+    """
+    listed = settings.operator_keys.get_secret_value()
+    if not listed:
+        return None
+    operators = ApiKeys(checked_digests("OPERATOR_KEYS", listed.split(",")))
+    users = ApiKeys.from_settings(settings)
+    for place, digest in enumerate(operators.given, start=1):
+        if users and digest in users.known():
+            raise SettingsError(f"OPERATOR_KEYS: key {place} is one of the users' keys too: take another one.")
+    return operators
 
 
 @dataclass

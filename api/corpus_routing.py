@@ -19,15 +19,15 @@ from shared.errors import LONGEST_SHOWN_NAME
 
 def route_corpora(app: FastAPI) -> None:
     """Serve the corpora of the application's service at their prefixes; call it when all routes are there."""
-    app.add_middleware(CorpusRouting, table=RouteTable(app))
+    app.add_middleware(CorpusRouting, routes=RouteTable(app))
 
 
 class CorpusRouting:
     """Takes a prefix off the path and puts its corpus, or a sentence on why there is none, into the request's state."""
 
-    def __init__(self, app: ASGIApp, table: RouteTable) -> None:
+    def __init__(self, app: ASGIApp, routes: RouteTable) -> None:
         self._app = app
-        self._table = table
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -43,7 +43,7 @@ class CorpusRouting:
         state, path = scope.setdefault("state", {}), f"/{rest}"
         if corpus := corpora.find(prefix):
             scope["path"], state["corpus"] = path, corpus
-        elif self._table.path_of({**scope, "path": path}) != UNKNOWN_ROUTE:
+        elif self._routes.path_of({**scope, "path": path}) != UNKNOWN_ROUTE:
             state["unknown_corpus"] = describe_unknown(prefix, corpora.prefixes())
             if path not in HEALTH_PATHS:  # else a stranger would learn the prefixes without a key
                 scope["path"] = path

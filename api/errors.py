@@ -14,14 +14,17 @@ from starlette.requests import ClientDisconnect
 from api.error_forms import error_form
 from api.rejection import rejection_of_error
 from shared.errors import (
+    CorpusConflictError,
     DeadlineExceededError,
     InvalidRequestError,
     NotReadyError,
+    OperatorKeyError,
     OverloadedError,
     PayloadTooLargeError,
     PremiseServerError,
     RequestValidationFailed,
     SlowRequestError,
+    UnknownCorpusError,
     UnknownModelError,
 )
 
@@ -31,7 +34,10 @@ CLIENT_LEFT = 499
 STATUS_OF_ERROR: dict[type[PremiseServerError], int] = {
     RequestValidationFailed: 422,
     InvalidRequestError: 422,
+    OperatorKeyError: 403,
     UnknownModelError: 404,
+    UnknownCorpusError: 404,
+    CorpusConflictError: 409,
     SlowRequestError: 408,
     PayloadTooLargeError: 413,
     OverloadedError: 429,
@@ -46,8 +52,10 @@ ADVICE_OF_STATUS = {
 
 MEANING_OF_STATUS = {
     400: "the request cannot be used; the message says why",
-    404: "there is no such model",
+    403: "no operator's key",
+    404: "there is nothing of that name",
     408: "the body did not arrive in time",
+    409: "another corpus is wanted there",
     413: "the body is larger than the server reads",
     422: "the request cannot be used; `errors` says where",
     429: "the queue is full; Retry-After says when to come back",

@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.access_control import RequireKey, document_keys
-from api.api_keys import ApiKeys
+from api.api_keys import ApiKeys, operator_keys
 from api.body_intake import BodyIntake, BodyRoom
 from api.corpus_routing import RefuseUnknownCorpus, route_corpora
 from api.cross_origin import allow_origins, parse_origins
@@ -24,7 +24,7 @@ from api.process_group import ServerOptions, end_with_parent, run_process_group
 from api.request_count import count_requests
 from api.request_head import BoundedHeadProtocol
 from api.request_log import RequestFields, RequestLog
-from api.routes import lean, openai, operations, page, premises, state_search, tei
+from api.routes import corpora, lean, openai, operations, page, premises, state_search, tei
 from api.service import running_service
 from api.unread_body import UnreadBody
 from shared.configuration import shown_configuration
@@ -73,8 +73,9 @@ def create_app(settings: Settings) -> FastAPI:
         max_body_bytes=settings.max_body_bytes,
         timeout_seconds=settings.retrieve_timeout_seconds,
     )
+    operators = operator_keys(settings)
     if keys := ApiKeys.from_settings(settings):
-        app.add_middleware(RequireKey, keys=keys)
+        app.add_middleware(RequireKey, keys=keys, operators=operators)
         document_keys(app)
     if origins := parse_origins(settings.cors_origins):
         allow_origins(app, origins)  # around the keys: a browser asks without one whether it may send one
@@ -85,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(openai.router)
     app.include_router(tei.router)
     app.include_router(operations.router)
+    app.include_router(corpora.make_router(operators))
     app.include_router(page.make_router(PageFiles.load()))
     count_requests(app, metrics.requests, wants_key=keys is not None)
     # around all others: neither the log nor a count waits for what is thrown away

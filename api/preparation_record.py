@@ -1,7 +1,7 @@
 """What the last preparation made its snapshot of, so that an unchanged source is not read again.
 
-The record is `<data folder>/prepared.json`. It only ever saves work: where anything is different, unreadable or absent,
-everything is done anew.
+The record is `<data folder>/prepared.json`, that of a corpus at a prefix `prepared/<prefix>.json`. It only ever saves
+work: where anything is different, unreadable or absent, everything is done anew.
 """
 
 import hashlib
@@ -37,18 +37,20 @@ class PreparationRecord:
     """Name of the snapshot's folder."""
 
     @classmethod
-    def read(cls, data_dir: Path) -> Self | None:
-        """The record of a data folder, None where there is none that this program wrote."""
+    def read(cls, data_dir: Path, prefix: str = "") -> Self | None:
+        """The record of a prefix in a data folder, None where there is none that this program wrote."""
         try:
-            return cls(**orjson.loads((data_dir / RECORD_FILE).read_bytes()))
+            return cls(**orjson.loads(record_path(data_dir, prefix).read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 
-    def write(self, data_dir: Path) -> None:
+    def write(self, data_dir: Path, prefix: str = "") -> None:
         """Keep the record for the next preparation."""
-        unfinished = data_dir / f"{RECORD_FILE}.unfinished"
+        path = record_path(data_dir, prefix)
+        path.parent.mkdir(exist_ok=True)
+        unfinished = path.with_name(f"{path.name}.unfinished")
         unfinished.write_bytes(orjson.dumps(self))
-        unfinished.replace(data_dir / RECORD_FILE)
+        unfinished.replace(path)
 
     def find_snapshot(self, data_dir: Path) -> Path | None:
         """The snapshot's folder, None where it is gone, damaged or of another format."""
@@ -62,6 +64,11 @@ class PreparationRecord:
     def fits(self, worker: Heartbeat) -> bool:
         """Whether the worker embeds as the one of that preparation did."""
         return (worker.namespace, worker.dimension) == (self.namespace, self.dimension)
+
+
+def record_path(data_dir: Path, prefix: str = "") -> Path:
+    """Where the record of a prefix lies; without one the default corpus's."""
+    return data_dir / "prepared" / f"{prefix}.json" if prefix else data_dir / RECORD_FILE
 
 
 def source_digest(settings: Settings, corpus: Path, embeddings: Path | None) -> str | None:

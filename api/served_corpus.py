@@ -9,22 +9,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import redis.asyncio
 
 from api.corpus_claim import CorpusClaim, claim_key
 from api.retrieval import Retriever
 from api.worker_directory import WorkerDirectory
+from shared.corpus_reports import CorpusReport, CorpusState
 from shared.errors import NotReadyError, PremiseServerError
 
 LOOK_FOR_SNAPSHOT_SECONDS = 0.2
 
 STILL_PREPARED = "The corpus is still being prepared: try again in a moment."
 FAILED_UNEXPECTEDLY = "The corpus cannot be served; this process's log says why."
-
-CorpusState = Literal["waiting", "mapping", "ready", "conflict", "failed"]
-"""`waiting`: for a snapshot; `mapping`: until it is mapped and claimed; `conflict`: others serve another corpus."""
 
 log = logging.getLogger("api")
 
@@ -40,14 +37,16 @@ class ServedCorpus:
     retriever: Retriever | None = None
     claim: CorpusClaim | None = None
     problem: str = STILL_PREPARED
-    mapping: bool = False
-    failed: bool = False
+    state_before: CorpusState = "waiting"
+    """Until it is mapped."""
+    refused: Path | None = None
+    """The snapshot that cannot be served."""
 
     @property
     def state(self) -> CorpusState:
         """How far this process is with it."""
         if self.retriever is None:
-            return "mapping" if self.mapping else "failed" if self.failed else "waiting"
+            return self.state_before
         if self._foreign_vectors():
             return "failed"
         if self.claim and self.claim.conflict:
@@ -73,6 +72,16 @@ class ServedCorpus:
             reasons.append(conflict)
         return reasons
 
+    def report(self) -> CorpusReport:
+        """The same for the other processes."""
+        digest = self.retriever.snapshot.manifest.corpus_digest if self.retriever else ""
+        return CorpusReport(self.state, " ".join(self.why_not_ready()), digest)
+
+    def await_snapshot(self, preparing: CorpusReport) -> None:
+        """Say what those who prepare it say, unless this process is past that."""
+        if self.retriever is None and self.state_before != "mapping" and self.refused is None:
+            self.state_before, self.problem = preparing.state, preparing.detail
+
     async def serve(
         self,
         find_snapshot: Callable[[], Path | None],
@@ -80,34 +89,36 @@ class ServedCorpus:
         threads: ThreadPoolExecutor,
     ) -> None:
         """Map the prepared snapshot as soon as there is one that can be served, then hold the claim on its corpus."""
-        refused = None
         while self.retriever is None:
-            refused = await self._next_snapshot(find_snapshot, refused)
-            await self._try_to_map(refused, open_retriever, threads)
+            folder = await self._next_snapshot(find_snapshot)
+            await self._try_to_map(folder, open_retriever, threads)
         manifest = self.retriever.snapshot.manifest
         self.claim = CorpusClaim(self.client, manifest.corpus_digest, claim_key(self.prefix))
         await self.claim.keep()
 
-    async def _next_snapshot(self, find_snapshot: Callable[[], Path | None], refused: Path | None) -> Path:
-        """Wait for a snapshot other than the one that was refused: another process writes it."""
-        while (folder := find_snapshot()) in (None, refused):  # noqa: ASYNC110 - as it says
+    async def _next_snapshot(self, find_snapshot: Callable[[], Path | None]) -> Path:
+        """Wait for a snapshot other than the one that was refused, or for that one made anew: others write it."""
+        while (folder := find_snapshot()) in (None, self.refused):
+            if folder is None:
+                self.refused = None
             await asyncio.sleep(LOOK_FOR_SNAPSHOT_SECONDS)
         return folder
 
     async def _try_to_map(
         self, folder: Path, open_retriever: Callable[[Path], Retriever], threads: ThreadPoolExecutor
     ) -> None:
-        self.mapping = True
+        self.state_before = "mapping"
         try:
             self.retriever = await asyncio.get_running_loop().run_in_executor(threads, open_retriever, folder)
         except PremiseServerError as error:
-            self.problem, self.failed = str(error), True
+            self._refuse(folder, str(error))
             log.error("the corpus%s cannot be served: %s", self.named(), error)
         except Exception:
-            self.problem, self.failed = FAILED_UNEXPECTEDLY, True
+            self._refuse(folder, FAILED_UNEXPECTEDLY)
             log.exception("the corpus%s cannot be served", self.named())
-        finally:
-            self.mapping = False
+
+    def _refuse(self, folder: Path, problem: str) -> None:
+        self.refused, self.state_before, self.problem = folder, "failed", problem
 
     def named(self) -> str:
         """Its prefix with a space before it, nothing for the default corpus: for log lines."""

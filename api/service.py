@@ -14,6 +14,7 @@ from pathlib import Path
 from api.accessibility import Accessibility
 from api.body_intake import BodyRoom
 from api.cancellation import cancel_and_wait, keep_running
+from api.corpora_follower import CorporaFollower
 from api.embedding_side import EmbeddingSide, ServedModels, running_models
 from api.metrics import Metrics
 from api.premise_index import PremiseIndex
@@ -49,10 +50,12 @@ class Service:
     room: BodyRoom
     metrics: Metrics
     corpora: ServedCorpora = field(init=False)
+    follower: CorporaFollower = field(init=False)
     started_at: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
         self.corpora = ServedCorpora(ServedCorpus(self.side.client, self.side.directory))
+        self.follower = CorporaFollower(self)
 
     @property
     def side(self) -> EmbeddingSide:
@@ -139,6 +142,7 @@ async def running_service(settings: Settings, room: BodyRoom, metrics: Metrics) 
         metrics.process.follow(service)
         tasks = [
             asyncio.create_task(service.serve_default_corpus(), name="serve the corpus"),
+            keep_running(service.follower.follow, "following the wanted corpora"),
             keep_running(metrics.process.keep_up_to_date, "keeping metrics up to date"),
         ]
         try:
@@ -146,5 +150,6 @@ async def running_service(settings: Settings, room: BodyRoom, metrics: Metrics) 
         finally:
             metrics.process.update()
             await cancel_and_wait(tasks)
+            await service.follower.close()
             threads.shutdown(cancel_futures=True)
             parsers.shutdown(cancel_futures=True)

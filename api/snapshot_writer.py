@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,10 +83,10 @@ def publish_snapshot(data_dir: Path, folder: Path) -> None:
     _sync(pointer.parent)
 
 
-def prune_snapshots(data_dir: Path, *, keep: Path) -> list[Path]:
-    """Remove the snapshots that nobody maps, except one; returns what was removed."""
+def prune_snapshots(data_dir: Path, *, keep: Collection[Path]) -> list[Path]:
+    """Remove the snapshots that nobody maps, except those to keep; returns what was removed."""
     with _writing(data_dir) as snapshots:
-        others = [path for path in sorted(snapshots.iterdir()) if DIGEST.fullmatch(path.name) and path != keep]
+        others = [path for path in sorted(snapshots.iterdir()) if DIGEST.fullmatch(path.name) and path not in keep]
         return [folder for folder in others if _remove_unless_held(folder)]
 
 

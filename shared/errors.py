@@ -89,6 +89,18 @@ class UnknownModelError(PremiseServerError):
         super().__init__(f"The model {shown!r} is not served here: use one of {', '.join(served)}.")
 
 
+class CorpusConflictError(PremiseServerError):
+    """Another corpus is wanted, or was prepared, at the same prefix."""
+
+
+class UnknownCorpusError(PremiseServerError):
+    """No corpus is wanted at that prefix."""
+
+
+class OperatorKeyError(PremiseServerError):
+    """The request changes what is served, and shows no operator's key."""
+
+
 class PayloadTooLargeError(PremiseServerError):
     """The request's body is larger than the server reads."""
 

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.connection import parse_url
 
+from shared.corpus_source import CorpusList
 from shared.errors import SettingsError
 from shared.model_catalogue import CatalogueModel, ModelList, PoolingChoice, complete_catalogue
 
@@ -66,6 +67,11 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(
         None, description="file with such keys, one a line; it is read again when it changes"
     )
+    operator_keys: SecretStr = Field(
+        SecretStr(""),
+        description="keys, comma separated, of who may change at `/corpora` what is served; unset: nobody may",
+        repr=False,
+    )
     cors_origins: str = Field(
         "", description="origins whose web pages may call the API, comma separated, or `*`; empty: none"
     )
@@ -90,6 +96,9 @@ class Settings(BaseSettings):
     )
     truncate_inputs: bool = Field(
         default=False, description="cut inputs of /v1/embeddings and /embed that are too long for the model, not 400"
+    )
+    corpora: Annotated[CorpusList, NoDecode] = Field(
+        (), description="further corpora by URL prefix, wanted from the start: a JSON object; see docs/revisions.md"
     )
     corpus_on_broken_line: Literal["stop", "skip-rest"] = Field(
         "stop", description="stop: a broken line ends the start; skip-rest: drop the rest of that file"

@@ -107,3 +107,14 @@ def _popen(spec: ChildSpec, environment: Mapping[str, str], output: int | None) 
         errors="replace",
         start_new_session=True,
     )
+
+
+def end_at_end_of_input() -> None:
+    """End this process by SIGTERM when its standard input ends: whoever has started it is gone."""
+
+    def wait() -> None:
+        while os.read(0, 4096):  # not sys.stdin: its lock, held here, would fail the interpreter's end
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()

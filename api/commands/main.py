@@ -9,13 +9,15 @@ from typing import TextIO
 import click
 
 from api.commands.check import check_command
-from api.commands.child_process import USAGE_EXIT_CODE
+from api.commands.child_process import USAGE_EXIT_CODE, end_at_end_of_input
 from api.commands.command_group import OrderedGroup
 from api.commands.compare import compare_command
+from api.commands.corpora import corpora_command
 from api.commands.diff import diff_command
 from api.commands.evaluate import evaluate_command
 from api.commands.fetch import fetch_command
 from api.commands.publish import publish_command
+from shared.corpus_prefix import check_prefix
 from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
 from shared.settings import load_settings
@@ -104,17 +106,22 @@ def serve_command(**options: str | None) -> None:
     short_help="Make of the corpus what the API serves.",
     epilog="Example: REDIS_URL=redis://host:6379/0 DATA=premises.tar.gz premises prepare",
 )
-def prepare_command() -> None:
+@click.option("--prefix", default="", help="Prepare it for this URL prefix in place of the default corpus.")
+@click.option("--digest", default="", help="Refuse a corpus with another digest.")
+@click.option("--end-with-stdin", is_flag=True, hidden=True, help="End when standard input does: a parent holds it.")
+def prepare_command(prefix: str, digest: str, *, end_with_stdin: bool) -> None:
     """Turn the corpus named by DATA or DATA_REPO into what the API serves.
 
     Reads and checks the files, computes the vectors that are missing through the queue (a worker must be running),
-    and writes a snapshot into DATA_DIR. `premises serve` does this by itself.
+    and writes a snapshot into DATA_DIR. `premises serve` does this by itself, `premises corpora watch` for prefixes.
     """
     from api.commands.prepare import prepare
 
     settings = load_settings()
     set_up_logging(settings)
-    prepare(settings)
+    if end_with_stdin:
+        end_at_end_of_input()
+    prepare(settings, prefix=prefix and check_prefix(prefix), digest=digest)
 
 
 premises.add_command(fetch_command)
@@ -123,6 +130,7 @@ premises.add_command(compare_command)
 premises.add_command(diff_command)
 premises.add_command(evaluate_command)
 premises.add_command(publish_command)
+premises.add_command(corpora_command)
 
 
 @premises.command(

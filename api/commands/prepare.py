@@ -4,24 +4,28 @@ import asyncio
 import logging
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from api.commands.output import progress_interval
 from api.corpus_embedding import PartialEmbeddings, embed_corpus, unusable_rows
+from api.corpus_pointer import CorpusPointer, changed_corpus, snapshots_in_use
 from api.embedding_side import EmbeddingSide, running_embedding_side
 from api.given_embeddings import EmbeddingsOrigin, check_embeddings
-from api.preparation_record import PreparationRecord, file_stamps, source_digest
+from api.preparation_record import PreparationRecord, file_stamps, record_path, source_digest
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
 from api.vector_folder import VectorFolder
 from shared.artifacts import find_corpus, find_embeddings, open_corpus_folder
 from shared.corpus import Corpus, read_corpus
+from shared.corpus_source import CorpusSource
 from shared.embedding_cache import Vector
 from shared.errors import CorpusError, NotReadyError
 from shared.messages import Heartbeat
@@ -33,20 +37,35 @@ LOOK_FOR_WORKER_SECONDS = 0.2
 log = logging.getLogger("prepare")
 
 
-def prepare(settings: Settings, *, publish: bool = True) -> Path:
+def prepare(settings: Settings, *, publish: bool = True, prefix: str = "", digest: str = "") -> Path:
     """Make the snapshot of the corpus that the settings name, point API replicas at it, and return its folder.
 
-    Without `publish` replicas go on with the one that they have.
-    Where nothing has changed since the last preparation, its snapshot is used again without reading the corpus.
-    Raises `ArtifactError`, `CorpusError` or `NotReadyError` with a sentence on what does not fit.  One runs at a time
-    on a data folder: others wait for the lock and then find the work done.
+    With a `prefix` replicas serve it there.  Without `publish` they go on with the one that they have.  Where nothing
+    has changed since the last preparation, its snapshot is used again without reading the corpus.  With a `digest` a
+    corpus that has another one is refused before anything is embedded.  Raises `ArtifactError`, `CorpusError` or
+    `NotReadyError` with a sentence on what does not fit.  One runs at a time on a data folder: others wait for the lock
+    and then find the work done.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(settings.data_dir / "prepare.lock"):
-        source = Source.find(settings)
+    with _alone_on(settings.data_dir):
+        source = Source.find(settings, prefix, digest)
         earlier = _find_earlier(settings.data_dir, source)
         corpus = None if earlier else source.read_corpus()  # while the worker is still loading its model
         return asyncio.run(_prepare(source, earlier, corpus, publish=publish))
+
+
+@contextmanager
+def _alone_on(data_dir: Path) -> Iterator[None]:
+    lock = FileLock(data_dir / "prepare.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another preparation is at work on %s: waiting for its end", data_dir)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +79,30 @@ class Source:
     """Embeddings that somebody else computed."""
     digest: str | None
     """Taken before anything is read: a change in between is then seen by the next preparation."""
+    prefix: str
+    """Where the corpus is to be served; empty: it is the default one."""
+    expected_corpus_digest: str
+    """Empty: any."""
 
     @classmethod
-    def find(cls, settings: Settings) -> Self:
+    def find(cls, settings: Settings, prefix: str, expected_corpus_digest: str) -> Self:
         """Find the files; raises `ArtifactError` where one is missing."""
         corpus, given = find_corpus(settings), find_embeddings(settings)
-        return cls(settings, corpus, given, source_digest(settings, corpus, given))
+        digest = source_digest(settings, corpus, given)
+        return cls(settings, corpus, given, digest, prefix, expected_corpus_digest)
 
     def read_corpus(self) -> Corpus:
-        """Unpack, if need be, and parse."""
+        """Unpack, if need be, and parse; raises `CorpusError` where it is not the one that is expected."""
         folder = open_corpus_folder(self.settings, self.found_corpus)
-        return read_corpus(folder, on_broken_line=self.settings.corpus_on_broken_line)
+        corpus = read_corpus(folder, on_broken_line=self.settings.corpus_on_broken_line)
+        if self.expected_corpus_digest not in ("", corpus.digest):
+            raise CorpusError(changed_corpus(self.prefix, corpus.digest, self.expected_corpus_digest))
+        return corpus
 
 
 def _find_earlier(data_dir: Path, source: Source) -> PreparationRecord | None:
     """The last preparation, if it was of this very source and its snapshot is whole."""
-    record = PreparationRecord.read(data_dir)
+    record = PreparationRecord.read(data_dir, source.prefix)
     if record is None or record.source != source.digest or record.find_snapshot(data_dir) is None:
         return None
     return record
@@ -90,13 +117,24 @@ async def _prepare(source: Source, earlier: PreparationRecord | None, corpus: Co
         else:
             folder = await _make_snapshot(source, corpus or source.read_corpus(), worker, side)
     if publish:
-        publish_snapshot(data_dir, folder)
-        prune_snapshots(data_dir, keep=folder)
-    if publish and source.digest:
+        _publish(source, folder, worker)
+    return folder
+
+
+def _publish(source: Source, folder: Path, worker: Heartbeat) -> None:
+    """Note what the snapshot was made of, have replicas map it, and remove those that nobody needs any more."""
+    data_dir, prefix = source.settings.data_dir, source.prefix
+    if source.digest:
         PreparationRecord(
             source=source.digest, namespace=worker.namespace, dimension=worker.dimension, snapshot=folder.name
-        ).write(data_dir)
-    return folder
+        ).write(data_dir, prefix)
+    else:
+        record_path(data_dir, prefix).unlink(missing_ok=True)
+    if prefix:
+        CorpusPointer(CorpusSource.of(source.settings), folder.name).write(data_dir, prefix)
+    else:
+        publish_snapshot(data_dir, folder)
+    prune_snapshots(data_dir, keep=snapshots_in_use(data_dir))
 
 
 async def _make_snapshot(source: Source, corpus: Corpus, worker: Heartbeat, side: EmbeddingSide) -> Path:

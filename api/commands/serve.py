@@ -154,6 +154,7 @@ class LocalServer:
                 prepared = group.create_task(self._supervisor.run_to_end(prepare_child()))
                 await wait_until_ready(self._settings.host, self._settings.port, self._terminal.write)
                 await prepared
+                group.create_task(self._supervisor.keep_running(corpora_child()))
                 self._terminal.write(self._welcome())
         except* ChildFailedError as failures:
             failed = ChildFailedError(str(failures.exceptions[0]))
@@ -204,6 +205,11 @@ def fetch_child(hub_token: str) -> ChildSpec:
     """Downloads what is named on the hub; the only process that gets the token."""
     child = python_child("fetch", "api.commands.main", "fetch", stop_seconds=5)
     return replace(child, output="inherited", environment={HUB_TOKEN: hub_token})
+
+
+def corpora_child() -> ChildSpec:
+    """Prepares the corpora that are wanted at prefixes, once the default one is served."""
+    return python_child("corpora", "api.commands.main", "corpora", "watch", stop_seconds=10)
 
 
 def prepare_child() -> ChildSpec:

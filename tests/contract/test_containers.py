@@ -108,7 +108,7 @@ def test_a_service_is_checked_and_restarted_unless_it_ends_by_itself(name: str) 
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
 
 
-def test_the_start_order_is_redis_worker_prepare_api_gateway() -> None:
+def test_the_start_order_is_redis_worker_prepare_api_and_corpora_gateway() -> None:
     waits = {
         (name, other): how["condition"]
         for name, service in SERVICES.items()
@@ -121,6 +121,8 @@ def test_the_start_order_is_redis_worker_prepare_api_gateway() -> None:
         ("prepare", "worker"): "service_healthy",
         ("api", "redis"): "service_healthy",
         ("api", "prepare"): "service_completed_successfully",
+        ("corpora", "redis"): "service_healthy",
+        ("corpora", "prepare"): "service_completed_successfully",
         ("gateway", "api"): "service_healthy",
     }
 

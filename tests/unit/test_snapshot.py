@@ -179,7 +179,7 @@ def test_a_pointer_to_nothing_is_no_snapshot(corpus: Corpus, data_dir: Path) -> 
 
 def test_a_snapshot_that_is_gone_is_not_ready(corpus: Corpus, data_dir: Path) -> None:
     folder = write(corpus, data_dir)
-    prune_snapshots(data_dir, keep=data_dir)
+    prune_snapshots(data_dir, keep=[])
     with pytest.raises(NotReadyError, match="replaced by a newer one"):
         open_snapshot(folder)
 
@@ -192,12 +192,12 @@ def test_a_snapshot_of_a_missing_data_folder_is_not_ready(tmp_path: Path) -> Non
 def test_pruning_leaves_what_is_kept_and_what_is_mapped(corpus: Corpus, data_dir: Path) -> None:
     kept, mapped, idle = (write(corpus, data_dir, seed=seed) for seed in range(3))
     reader: list[Snapshot] = [open_snapshot(mapped)]
-    assert prune_snapshots(data_dir, keep=kept) == [idle]
+    assert prune_snapshots(data_dir, keep=[kept]) == [idle]
     assert kept.is_dir()
     assert mapped.is_dir()
     reader.clear()
     gc.collect()
-    assert prune_snapshots(data_dir, keep=kept) == [mapped]
+    assert prune_snapshots(data_dir, keep=[kept]) == [mapped]
 
 
 def test_a_mapped_snapshot_survives_its_removal(corpus: Corpus, data_dir: Path) -> None:

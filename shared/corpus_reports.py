@@ -1,0 +1,78 @@
+"""What each process says of the corpora: how far replicas are with serving them, and preparers with preparing them.
+
+Kept as heartbeats are (`shared/heartbeats.py`), for the same reason.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+import orjson
+import redis.asyncio
+
+from shared.heartbeats import BEAT, LIVE, REMEMBERED_LIVES
+
+REPORTERS_KEY = "premises:corpora:reporters"
+"""Sorted set of the processes that report, by the time (Redis' own) at which they count as gone."""
+
+REPORTS_KEY = "premises:corpora:reports"
+"""Hash of the latest report of each."""
+
+REPORT_SECONDS = 1.0
+REPORT_TTL_SECONDS = 10.0
+
+CorpusState = Literal["waiting", "preparing", "prepared", "mapping", "ready", "conflict", "failed", "leaving"]
+"""In the order of a corpus's life: `waiting` for a snapshot, `mapping` until it is mapped and claimed; `conflict`:
+other replicas serve another corpus there; `leaving`: removed, and still in the hands of requests that began before."""
+
+Kind = Literal["replica", "preparer"]
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusReport:
+    """One corpus as one process sees it."""
+
+    state: CorpusState
+    detail: str = ""
+    """A sentence on what is missing or how far it is; empty: there is nothing to say."""
+    digest: str = ""
+    """Of names and order, once known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReport:
+    """All corpora as one process sees them, by prefix; the default one's is empty."""
+
+    process: str
+    """Host, and port or process id: for people."""
+    kind: Kind
+    corpora: Mapping[str, CorpusReport] = field(default_factory=dict)
+
+    @classmethod
+    def from_bytes(cls, value: bytes) -> Self:
+        """Read a report; raises `ValueError`, `TypeError` or `LookupError` where it is none."""
+        fields = orjson.loads(value)
+        corpora = {prefix: CorpusReport(**report) for prefix, report in fields["corpora"].items()}
+        return cls(fields["process"], fields["kind"], corpora)
+
+
+async def write_report(client: redis.asyncio.Redis, report: ProcessReport) -> None:
+    """Say how far a process is; good for `REPORT_TTL_SECONDS`."""
+    lives = [REPORT_TTL_SECONDS, REMEMBERED_LIVES * REPORT_TTL_SECONDS]
+    await client.eval(BEAT, 2, REPORTERS_KEY, REPORTS_KEY, report.process, orjson.dumps(report), *lives)
+
+
+async def take_report_back(client: redis.asyncio.Redis, process: str) -> None:
+    """Say that a process has ended."""
+    await client.zrem(REPORTERS_KEY, process)
+    await client.hdel(REPORTS_KEY, process)
+
+
+async def read_reports(client: redis.asyncio.Redis) -> list[ProcessReport]:
+    """The reports of the processes that live, by name; what cannot be read, as of a later version, is left out."""
+    reports = []
+    for value in await client.eval(LIVE, 2, REPORTERS_KEY, REPORTS_KEY):
+        with suppress(ValueError, TypeError, LookupError):
+            reports += [ProcessReport.from_bytes(value)] if isinstance(value, bytes) else []
+    return sorted(reports, key=lambda report: report.process)
