@@ -5,9 +5,10 @@ import re
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from api.provenance import PROVENANCE_HEADERS
 from shared.errors import SettingsError
 
-READABLE_HEADERS = ["X-Request-ID", "Server-Timing", "Retry-After", "X-Partial-Results"]
+READABLE_HEADERS = ["X-Request-ID", "Server-Timing", "Retry-After", "X-Partial-Results", *PROVENANCE_HEADERS]
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*@?#]+", re.ASCII)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api.provenance import Provenance
 from api.retrieval import Retriever, StageTimes
 from api.served_corpus import ServedCorpus
 from api.service import Service
@@ -24,8 +25,11 @@ async def get_corpus(request: Request) -> ServedCorpus:
 
 
 async def get_retriever(request: Request) -> Retriever:
-    """The corpus's retriever, or `NotReadyError` while it is still loading."""
-    return (await get_corpus(request)).require_retriever()
+    """The corpus's retriever, which the answer's headers name; `NotReadyError` while it is still loading."""
+    corpus = await get_corpus(request)
+    retriever = corpus.require_retriever()
+    request.state.provenance = Provenance.of_corpus(retriever, corpus.directory)
+    return retriever
 
 
 async def get_request_id(request: Request) -> str:

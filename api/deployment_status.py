@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from api.status_schema import (
     ClassDepth,
     CorpusStatus,
     DeploymentStatus,
+    ManifestStatus,
     ModelStatus,
     QueueClasses,
     QueueDepth,
@@ -97,6 +99,7 @@ async def describe(service: "Service", corpus: ServedCorpus) -> DeploymentStatus
         ready=not reasons,
         reasons=reasons,
         corpus=_describe_corpus(corpus),
+        corpora=[told for each in service.corpora.all() if (told := _describe_corpus(each))],
         model=ModelStatus(
             id=directory.model,
             revision=directory.model_revision,
@@ -128,12 +131,17 @@ def _describe_corpus(corpus: ServedCorpus) -> CorpusStatus | None:
     if corpus.retriever is None:
         return None
     snapshot = corpus.retriever.snapshot
+    manifest = asdict(snapshot.manifest)
+    files = manifest.pop("files")
     return CorpusStatus(
+        prefix=corpus.prefix,
+        state=corpus.state,
         revision=snapshot.manifest.revision,
         digest=snapshot.manifest.corpus_digest,
         premises=snapshot.manifest.rows,
         modules=len(snapshot.modules),
         namespace=snapshot.manifest.namespace,
+        manifest=ManifestStatus(**manifest, bytes=sum(files.values())),
     )
 
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access_control import HEALTH_PATHS
 from api.errors import CLIENT_LEFT, error_response, unexpected_failure
+from api.provenance import Provenance
 from api.retrieval import StageTimes
 
 STOPPING = "This API process is being stopped: send the request again, another one takes it."
@@ -87,6 +88,9 @@ class _Entry:
                 self.status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = self.request_id
+                provenance: Provenance | None = self.scope["state"].get("provenance")
+                if provenance is not None:
+                    headers.update(provenance.headers(self.stages.selector))
                 if self.stages.seconds:
                     headers["Server-Timing"] = self._server_timing()
             await send(message)

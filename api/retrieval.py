@@ -114,6 +114,7 @@ class Retriever:
         the model cannot embed.
         """
         states = request.states
+        stages.selector = request.selector or self.selectors.default
         if request.k <= 0 or not states:
             return [[] for _ in states]
         new_premises = (request.new_premises or [])[: self.limits.max_new_premises]
@@ -139,9 +140,7 @@ class Retriever:
             selection = self._select(request, new_premises)
         k = min(request.k, self.limits.max_k)
         question = Question(request.states, embedded.vectors[0], selection, new_premises, embedded.vectors[1], k)
-        selector = self.selectors.find(request.selector)
-        stages.selector = selector.name
-        return selector.rank(question, stages)
+        return self.selectors.find(request.selector).rank(question, stages)
 
     def _select(self, request: RetrieveRequest, new_premises: Sequence[NewPremise]) -> Selection:
         return self.accessibility.select(

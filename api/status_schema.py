@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.corpus_reports import CorpusState
+
 
 class Answer(BaseModel):
     """A part of an answer; the words under its fields stand in the OpenAPI document."""
@@ -45,9 +47,35 @@ class QueueDepth(Answer):
     """Kept texts that could not be embedded: `celery … dead-letters`."""
 
 
-class CorpusStatus(Answer):
-    """The corpus that this replica serves."""
+class ManifestStatus(Answer):
+    """What the snapshot that is mapped was made of."""
 
+    format_version: int
+    digest: str
+    """Of corpus, vectors, model and namespace: replicas with equal ones give equal answers."""
+    corpus_digest: str
+    revision: str
+    rows: int
+    """Premises that are searched, after the filters."""
+    dimension: int
+    """Of the vectors."""
+    unfiltered_rows: int
+    """Entries of `/indexed-premises`."""
+    modules: int
+    model: str
+    """As MODEL_ID was when it was made."""
+    namespace: str | None
+    bytes: int
+    """Of all its files."""
+
+
+class CorpusStatus(Answer):
+    """A corpus that this replica serves."""
+
+    prefix: str
+    """First segment of its paths; empty: the default corpus."""
+    state: CorpusState
+    """`mapping`, `ready`, `conflict` or `failed`; `/corpora` tells of those that are not mapped, too."""
     revision: str
     digest: str
     """Of names and order: replicas with different ones are never ready together."""
@@ -55,6 +83,7 @@ class CorpusStatus(Answer):
     modules: int
     namespace: str | None
     """The embedding space of its vectors; null where its maker did not say."""
+    manifest: ManifestStatus
 
 
 class ModelStatus(Answer):
@@ -163,7 +192,9 @@ class DeploymentStatus(Answer):
     reasons: list[str]
     """Why it is not ready, one sentence each."""
     corpus: CorpusStatus | None
-    """Null until it is mapped."""
+    """The default one, below a prefix that of the prefix; null until it is mapped."""
+    corpora: list[CorpusStatus]
+    """All that are mapped, the default one first."""
     model: ModelStatus
     models: list[ServedModelStatus]
     """All of the catalogue, the corpus's first."""

@@ -10,6 +10,7 @@ from api.dependencies import CurrentRetriever, CurrentService, RequestId, Stages
 from api.disconnect import unless_disconnected
 from api.errors import documented_body, documented_errors, json_response
 from api.json_body import parsed
+from api.provenance import of_corpus
 from api.schemas import RankedPremiseSchema, parse_retrieve_request, retrieve_request_schema
 
 router = APIRouter(tags=["Lean"])
@@ -21,7 +22,7 @@ PARTIAL_HEADER = "X-Partial-Results"
 RETRIEVE_BODY = documented_body(retrieve_request_schema(MAX_STATES_IN_DOCUMENT))
 
 READY_LIST: dict[str, Any] = {
-    "responses": {**CONDITIONAL_RESPONSES, **documented_errors(503)},
+    "responses": {**of_corpus(CONDITIONAL_RESPONSES), **documented_errors(503)},
     "openapi_extra": CONDITIONAL_PARAMETERS,
 }
 
@@ -32,7 +33,7 @@ Ranking = list[RankedPremiseSchema]
     "/retrieve",
     openapi_extra=RETRIEVE_BODY,
     response_model=Ranking | list[Ranking],
-    responses=documented_errors(408, 413, 422, 429, 503, 504),
+    responses=of_corpus(documented_errors(408, 413, 422, 429, 503, 504)),
 )
 async def retrieve(
     request: Request, service: CurrentService, retriever: CurrentRetriever, request_id: RequestId, stages: Stages

@@ -20,6 +20,7 @@ from api.errors import OpenAIErrorSchema, documented_body, documented_errors, js
 from api.input_embedding import InputOrder, InputsToEmbed, embed_inputs
 from api.input_limits import check_inputs
 from api.json_body import parsed
+from api.provenance import Provenance, of_model
 from api.service import Service
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
@@ -29,7 +30,7 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"])
     "/embeddings",
     openapi_extra=documented_body(OpenAIEmbeddingsRequest.model_json_schema()),
     response_model=OpenAIEmbeddings,
-    responses=documented_errors(400, 404, 408, 413, 429, 503, 504, model=OpenAIErrorSchema),
+    responses=of_model(documented_errors(400, 404, 408, 413, 429, 503, 504, model=OpenAIErrorSchema)),
 )
 async def create_embeddings(
     request: Request, service: CurrentService, request_id: RequestId, stages: Stages
@@ -42,6 +43,7 @@ async def create_embeddings(
             asked = await parsed(body, parse_openai_request, service.parsers)
             check_inputs(asked.input, settings, param="input")
         model = service.models.find(asked.model)
+        request.state.provenance = Provenance(model.side.directory)
         truncate = settings.truncate_inputs if asked.truncate is None else asked.truncate
         wanted = InputsToEmbed(asked.input, "input", truncate=truncate, dimensions=asked.dimensions)
         order = InputOrder(request_id, stages, settings.retrieve_timeout_seconds, place.leave)

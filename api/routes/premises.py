@@ -7,6 +7,7 @@ from api.dependencies import CurrentRetriever, Stages
 from api.errors import documented_body, documented_errors, json_response
 from api.json_body import LARGE_BODY_BYTES, read_object, validated
 from api.premise_details import PremiseDetails, find_details
+from api.provenance import of_corpus
 from shared.errors import InvalidRequestError, PayloadTooLargeError
 
 router = APIRouter(tags=["premises"])
@@ -32,7 +33,7 @@ class DetailsSchema(BaseModel):
 @router.post(
     "/premise-details",
     response_model=list[DetailsSchema | None],
-    responses=documented_errors(408, 413, 422, 429, 503),
+    responses=of_corpus(documented_errors(408, 413, 422, 429, 503)),
     openapi_extra=documented_body(DetailsRequest.model_json_schema()),
 )
 async def premise_details(request: Request, retriever: CurrentRetriever, stages: Stages) -> Response:

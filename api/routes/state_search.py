@@ -13,6 +13,7 @@ from api.dependencies import CurrentRetriever, RequestId, Stages
 from api.disconnect import unless_disconnected
 from api.errors import MEANING_OF_STATUS, json_response
 from api.premise_details import find_details
+from api.provenance import of_corpus
 from api.schemas import RetrieveRequest
 from shared.errors import InvalidRequestError
 
@@ -44,7 +45,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/api/search", response_model=list[FoundPremise], responses=ERRORS)
+@router.get("/api/search", response_model=list[FoundPremise], responses=of_corpus(ERRORS))
 async def search(
     request: Request,
     retriever: CurrentRetriever,

@@ -11,6 +11,7 @@ from api.errors import TEIErrorSchema, documented_body, documented_errors
 from api.input_embedding import InputOrder, InputsToEmbed, embed_inputs
 from api.input_limits import check_inputs
 from api.json_body import parsed
+from api.provenance import Provenance, of_model
 
 router = APIRouter(tags=["text-embeddings-inference"])
 
@@ -19,12 +20,13 @@ router = APIRouter(tags=["text-embeddings-inference"])
     "/embed",
     openapi_extra=documented_body(TEIEmbedRequest.model_json_schema()),
     response_model=list[list[float]],
-    responses=documented_errors(408, 413, 422, 429, 503, 504, model=TEIErrorSchema),
+    responses=of_model(documented_errors(408, 413, 422, 429, 503, 504, model=TEIErrorSchema)),
 )
 async def embed(request: Request, service: CurrentService, request_id: RequestId, stages: Stages) -> Response:
     """One vector an input, by the corpus's model; an array also for a single input."""
     body = await request.body()
     settings = service.settings
+    request.state.provenance = Provenance(service.side.directory)
     with service.room.place_for(body) as place:
         with stages.timing("parse"):
             asked = await parsed(body, parse_tei_request, service.parsers)

@@ -246,7 +246,8 @@ def test_a_page_of_a_listed_origin_may_ask_with_a_key_and_read_the_answer(api: A
         answer = httpx.get(f"{api.url}/max-new-premises", headers=headers)
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (status, ORIGIN)
         readable = {name.strip() for name in answer.headers["access-control-expose-headers"].split(",")}
-        assert readable == {"X-Request-ID", "Server-Timing", "Retry-After", "X-Partial-Results"}
+        provenance = {"X-Corpus-Digest", "X-Corpus-Revision", "X-Model-Namespace", "X-Selector"}
+        assert readable == {"X-Request-ID", "Server-Timing", "Retry-After", "X-Partial-Results"} | provenance
 
 
 def test_a_page_of_another_origin_may_not(api: Api) -> None:
