@@ -61,7 +61,7 @@ async def open_process_ranker(settings: Settings, folder: Path, selector: str | 
                     corpus_digest=manifest.corpus_digest,
                     revision=manifest.revision,
                     model=manifest.model,
-                    namespace=manifest.namespace,
+                    namespace=manifest.namespace or service.side.directory.known_model().namespace,
                     selector=selector or retriever.selectors.default,
                 ),
             )
