@@ -47,13 +47,13 @@ SEVERITIES: dict[Kind, Severity] = {
     "missing-imports": "warning",
     "stray-imports": "warning",
     "broken-import": "warning",
-    "unknown-import": "warning",
     "import-cycle": "warning",
     "unknown-kind": "note",
     "no-position": "note",
     "unordered-lines": "note",
     "unread-file": "note",
     "unused-blacklist": "note",
+    "unknown-import": "note",
 }
 """Of imports nothing is an error: a server does not read them."""
 

@@ -20,7 +20,9 @@ def report_lines(report: CorpusReport) -> Iterator[str]:
     if report.text_characters:
         yield _length_line(report.text_characters)
     yield from _left_out_lines(report.left_out)
-    yield f"  import lists     {report.imports.files:,} files, {report.imports.lines:,} lines (a server reads none)"
+    imports = report.imports
+    outside = f"{imports.modules_outside:,} modules outside the corpus"
+    yield f"  import lists     {imports.files:,} files, {imports.lines:,} lines, {outside} (a server reads none)"
     if report.embeddings:
         yield _embeddings_line(report.embeddings)
     yield from _finding_lines(report)

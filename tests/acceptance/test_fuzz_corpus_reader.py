@@ -1,14 +1,19 @@
 """Corpus folders of every kind of brokenness, against a reader that takes them one line and one field at a time."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tqdm import tqdm
 
+from api.corpus_review.inspection import Inspection, inspect_corpus
+from api.corpus_review.report import CorpusReport
+from api.corpus_review.report_text import report_lines
 from shared.corpus import Corpus, OnBrokenLine, read_corpus
 from shared.errors import CorpusError
 from tests.acceptance.fuzz_models import CorpusModel, Faults, fuzzed, read_corpus_slowly
@@ -110,15 +115,32 @@ def mostly(usual: st.SearchStrategy[Value], unusual: st.SearchStrategy[Value]) -
     return st.sampled_from([usual] * 9 + [unusual]).flatmap(lambda chosen: chosen)
 
 
-def read(files: Mapping[str, bytes], on_broken_line: OnBrokenLine) -> Corpus | CorpusError:
+@contextmanager
+def written(files: Mapping[str, bytes]) -> Iterator[Path]:
     with TemporaryDirectory() as folder:
         for path, content in files.items():
             (Path(folder) / path).parent.mkdir(exist_ok=True)
             (Path(folder) / path).write_bytes(content)
+        yield Path(folder)
+
+
+def read(files: Mapping[str, bytes], on_broken_line: OnBrokenLine) -> Corpus | CorpusError:
+    with written(files) as folder:
         try:
-            return read_corpus(Path(folder), on_broken_line=on_broken_line)
+            return read_corpus(folder, on_broken_line=on_broken_line)
         except CorpusError as error:
             return error
+
+
+def review(files: Mapping[str, bytes]) -> CorpusReport:
+    with written(files) as folder:
+        return inspect_corpus(
+            Inspection(named="c", folder=folder, max_text_characters=1000, progress=no_bar, most_of_a_kind=3)
+        )
+
+
+def no_bar(label: str, total: int, unit: str) -> "tqdm[NoReturn]":
+    return tqdm(total=total, desc=label, unit=unit, disable=True)
 
 
 def as_model(corpus: Corpus) -> CorpusModel:
@@ -173,6 +195,17 @@ def test_a_corpus_that_reads_without_skipping_reads_the_same_with_it(files: dict
         lenient = read(files, "skip-rest")
         assert isinstance(lenient, Corpus)
         assert lenient.digest == strict.digest
+
+
+@fuzzed(100)
+@given(corpora(), st.dictionaries(st.sampled_from(["Imports/A.jsonl", "Imports/B.jsonl"]), st.binary(max_size=40)))
+def test_a_review_finds_errors_where_a_server_would_not_start_and_nowhere_else(
+    files: dict[str, bytes], imports: dict[str, bytes]
+) -> None:
+    strict, report = read(files, "stop"), review(files | imports)
+    assert report.can_be_served == isinstance(strict, Corpus)
+    assert report.digest == (strict.digest if isinstance(strict, Corpus) else None)
+    assert all(line.isprintable() for line in report_lines(report))
 
 
 file_names = st.text(

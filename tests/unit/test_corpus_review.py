@@ -204,6 +204,14 @@ def test_modules_that_import_each_other_are_told_with_the_line_of_the_first_impo
     assert "B → C → B" in finding.message
 
 
+def test_a_module_outside_the_corpus_is_told_once_however_often_it_is_imported(tmp_path: Path) -> None:
+    folder = sound_corpus(tmp_path / "c", {"A": [declaration("a")], "B": [declaration("b")]})
+    write_imports(folder, {"A": ["Lean.Expr"], "B": ["A", "Lean.Expr"]})
+    report = inspect(folder)
+    finding = only_finding(report)
+    assert (finding.place, finding.severity, report.imports.modules_outside) == ("Imports/A.jsonl:2", "note", 1)
+
+
 def test_every_circle_of_imports_is_found_and_importing_oneself_is_none() -> None:
     imports = [np.array(listed, dtype=np.int32) for listed in ([0, 1], [0], [3, -1, 2], [4], [2, 0], [5, 0])]
     assert list(find_cycles(imports)) == [[0, 1, 0], [2, 3, 4, 2]]
