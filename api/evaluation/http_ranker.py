@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 import httpx
 import orjson
@@ -10,13 +11,13 @@ from pydantic import BaseModel, ValidationError
 
 from api.evaluation.ranker import FIRST_TRIES, QueryRefusedError, Ranking, RankingRequest, patiently
 from api.evaluation.run import Answerer
+from api.provenance import DIGEST_HEADER, NAMESPACE_HEADER, PROVENANCE_HEADERS, REVISION_HEADER, SELECTOR_HEADER
 from shared.corpus import Corpus
 from shared.errors import DeadlineExceededError, EvaluationError, NotReadyError, OverloadedError
 
 TIMEOUT_SECONDS = 150.0
 """Longer than the server's own deadline, so that it is the server that says what went wrong."""
 
-SELECTOR_HEADER = "X-Selector"
 DEFAULT_RETRY_SECONDS = 1
 
 
@@ -44,12 +45,12 @@ class HttpRanker:
     client: httpx.AsyncClient
     answerer: Answerer
     selector: str | None = None
-    _said: set[str] = field(default_factory=set)
+    _origins: set[tuple[str | None, ...]] = field(default_factory=set)
 
     async def rank(self, request: RankingRequest) -> list[Ranking]:
         """See `Ranker`."""
         response = await patiently(lambda: self._post(request.body()))
-        self._check_selector(response, request.selector)
+        self._check_origin(response, request.selector)
         answers = _answers(response, many=len(request.states) > 1)
         if len(answers) != len(request.states):
             raise EvaluationError(
@@ -67,14 +68,15 @@ class HttpRanker:
         await self._require_equal("/indexed-premises", corpus.unfiltered_names, "premises")
         status = await self._status()
         response = await patiently(lambda: self._post(probe.body()), tries=FIRST_TRIES)
-        self._check_selector(response, probe.selector)
+        self._check_origin(response, probe.selector)
+        told, served, model = response.headers, status.corpus or _CorpusPart(), status.model or _ModelPart()
         self.answerer = self.answerer.model_copy(
             update={
-                "corpus_digest": status.corpus and status.corpus.digest,
-                "revision": status.corpus and status.corpus.revision,
-                "model": status.model and status.model.id,
-                "namespace": status.model and status.model.namespace,
-                "selector": response.headers.get(SELECTOR_HEADER),
+                "corpus_digest": told.get(DIGEST_HEADER, served.digest),
+                "revision": unquote(told.get(REVISION_HEADER, served.revision or "")) or None,
+                "model": model.id,
+                "namespace": told.get(NAMESPACE_HEADER, model.namespace),
+                "selector": told.get(SELECTOR_HEADER),
             }
         )
 
@@ -118,7 +120,7 @@ class HttpRanker:
         except ValidationError:
             return _Status()
 
-    def _check_selector(self, response: httpx.Response, wanted: str | None) -> None:
+    def _check_origin(self, response: httpx.Response, wanted: str | None) -> None:
         """Servers that know no selectors ignore the field, and would be measured under a false name."""
         told = response.headers.get(SELECTOR_HEADER)
         if wanted is not None and (told or "dense") != wanted:
@@ -126,12 +128,11 @@ class HttpRanker:
                 f"{self.answerer.server} ranked by {told or 'the only way that it knows'}, though --selector {wanted} "
                 "was asked for: leave --selector out, or ask a server that knows it."
             )
-        if told is not None:
-            self._said.add(told)
-        if len(self._said) > 1:
+        self._origins.add(tuple(response.headers.get(name) for name in PROVENANCE_HEADERS))
+        if len(self._origins) > 1:
             raise EvaluationError(
-                f"{self.answerer.server} ranked by {' and '.join(sorted(self._said))}: it was changed meanwhile. "
-                "Evaluate again, with --selector."
+                f"{self.answerer.server} ranks by another corpus, model or selector than before: its replicas differ, "
+                "or it was changed meanwhile. Evaluate anew once it is settled."
             )
 
 

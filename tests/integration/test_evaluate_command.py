@@ -98,6 +98,7 @@ def test_a_saved_run_tells_all_that_it_takes_to_do_it_again_and_no_key(served: S
     made = saved["provenance"]
     assert made["revision"] == "demo-1"
     assert made["answerer"]["namespace"] == "fake"
+    assert made["answerer"]["selector"] == "dense"
     assert made["answerer"]["corpus_digest"] == made["corpus_digest"]
     assert made["answerer"]["server"] == served.url
     assert made["command"]["limit"] == 3
