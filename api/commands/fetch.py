@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -67,7 +68,7 @@ def fetch_command(*, wants_snapshot: bool | None, as_json: bool, **options: str 
     to_do = _prepare(fetched, of_running_server(settings, os.environ), wants_snapshot=wants_snapshot)
     if as_json:
         print_json(FetchReport(models=models, corpus=fetched, is_prepared=to_do is None, to_do=to_do))
-    elif fetched or wants_snapshot:
+    elif wants_snapshot or (fetched and wants_snapshot is None):
         click.echo(to_do or "prepared: the next start serves it at once")
 
 
@@ -85,14 +86,14 @@ def _tell(corpus: "FetchedCorpus", settings: "Settings") -> None:
 
 def _prepare(corpus: "FetchedCorpus | None", settings: "Settings", *, wants_snapshot: bool | None) -> str | None:
     """Prepare, where that is wanted or does no harm; else what is still to be done."""
-    from api.commands.prepare import prepare
-
     why_not = None
     if wants_snapshot is None:
         why_not = _why_not_by_itself(corpus, settings)
     elif not wants_snapshot:
         why_not = "--no-prepare"
     if why_not is None:
+        from api.commands.prepare import prepare  # which a worker's image cannot load
+
         prepare(settings)
         return None
     return f"not prepared ({why_not}): `premises fetch --prepare`, or the next start of the server, does it"
@@ -102,6 +103,8 @@ def _why_not_by_itself(corpus: "FetchedCorpus | None", settings: "Settings") -> 
     """None where preparing needs no waiting and changes nothing for those who are served."""
     if corpus is None:
         return "no corpus was fetched"
+    if find_spec("faiss") is None:
+        return "the extra `api` is not installed here"
     if _served_digest(settings) not in (None, corpus.digest):
         return "another corpus is served from DATA_DIR"
     return asyncio.run(_why_no_worker(settings))

@@ -202,8 +202,8 @@ def model_variables(model: CatalogueModel) -> dict[str, str]:
 
 
 def fetch_child(hub_token: str) -> ChildSpec:
-    """Downloads what is named on the hub; the only process that gets the token."""
-    child = python_child("fetch", "api.commands.main", "fetch", stop_seconds=5)
+    """Downloads what is named on the hub; the only process that gets the token.  Preparing is the next child's work."""
+    child = python_child("fetch", "api.commands.main", "fetch", "--no-prepare", stop_seconds=5)
     return replace(child, output="inherited", environment={HUB_TOKEN: hub_token})
 
 

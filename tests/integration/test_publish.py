@@ -178,6 +178,13 @@ def test_an_upload_that_fails_leaves_everything_as_it_was(publisher: Publisher, 
     assert (files_of(hub, "main"), revisions_of(hub)) == (before, {"main"})
 
 
+def test_what_somebody_else_published_meanwhile_is_not_overwritten(publisher: Publisher, hub: HubStub) -> None:
+    hub.refusals["POST /api/datasets/me/premises/commit/"] = 412  # the branch has another last commit by then
+    failed = publisher.publish()
+    assert (failed.returncode, "was changed by somebody else meanwhile" in failed.stderr) == (2, True)
+    assert revisions_of(hub) == {"main"}
+
+
 def test_a_tag_that_failed_is_made_by_the_next_try_without_another_commit(publisher: Publisher, hub: HubStub) -> None:
     hub.refusals["/tag/"] = 403
     failed = publisher.publish()

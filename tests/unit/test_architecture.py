@@ -25,6 +25,11 @@ def test_the_worker_process_loads_no_web_framework_and_no_faiss() -> None:
     assert not modules_after_importing("worker.main") & set(FORBIDDEN_IN_WORKER)
 
 
+@pytest.mark.parametrize("module", ["api.commands.main", "api.publishing.fetching", "api.worker_directory"])
+def test_downloads_which_run_in_the_workers_image_load_nothing_that_it_lacks(module: str) -> None:
+    assert not modules_after_importing(module) & {*FORBIDDEN_IN_WORKER, "cachetools", "numkong", "prometheus_client"}
+
+
 @pytest.mark.parametrize("package", ["api", "shared", "worker"])
 def test_no_other_distribution_owns_our_package_names(package: str) -> None:
     assert set(packages_distributions().get(package, [])) <= {"lean-premise-server"}
