@@ -20,8 +20,12 @@ from api.index_list import IndexList
 
 LARGEST_REMEMBERED_LIST = 32_768
 
+MOST_LOCAL_ROWS = 1024
+"""More local premises than a file declares: a client that sends all that it imports as local premises."""
+
 Rows = NDArray[np.integer]
 """Row numbers of the index, which are those of the corpus after its filters."""
+NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 
 class CorpusView(Protocol):
@@ -97,11 +101,15 @@ class Selection:
     """Rows of the corpus."""
     count: int
     """Rows in the set."""
+    local_rows: Rows
+    """Those that are there by `local_premises` alone: what the caller's own file declares.  Empty where they are more
+    than a file declares."""
 
     @classmethod
-    def of(cls, mask: NDArray[np.bool_]) -> "Selection":
+    def of(cls, mask: NDArray[np.bool_], local_rows: Rows = NO_ROWS) -> "Selection":
         """Pack a mask of shape (rows,)."""
-        return cls(_read_only(np.packbits(mask, bitorder="little")), len(mask), int(np.count_nonzero(mask)))
+        packed = _read_only(np.packbits(mask, bitorder="little"))
+        return cls(packed, len(mask), int(np.count_nonzero(mask)), local_rows)
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -123,7 +131,8 @@ class Selection:
         present = int(np.count_nonzero(self.packed[removed // 8] & bits))
         packed = self.packed.copy()
         np.bitwise_and.at(packed, removed // 8, ~bits)
-        return Selection(_read_only(packed), self.rows, self.count - present)
+        local_rows = self.local_rows[~np.isin(self.local_rows, removed)]
+        return Selection(_read_only(packed), self.rows, self.count - present, local_rows)
 
 
 class Accessibility:
@@ -169,17 +178,21 @@ class Accessibility:
         return selection
 
     def _build(self, scope: _Scope) -> Selection:
-        mask = self._accessible(scope)
+        mask, local_rows = self._accessible(scope)
         if scope.caller_in_module_system:
             mask &= self._visible_anyway | self._in_modules(scope.imported_all_modules)
-        return Selection.of(mask)
+        local_rows = local_rows if len(local_rows) <= MOST_LOCAL_ROWS else NO_ROWS
+        return Selection.of(mask, local_rows[mask[local_rows]])
 
-    def _accessible(self, scope: _Scope) -> NDArray[np.bool_]:
+    def _accessible(self, scope: _Scope) -> tuple[NDArray[np.bool_], Rows]:
+        """Mask of the accessible rows, shape (rows,), and those that are in no imported module."""
         if scope.imported_modules is None and scope.local_premises is None:
-            return np.ones(len(self._corpus.module_of_row), dtype=np.bool_)
+            return np.ones(len(self._corpus.module_of_row), dtype=np.bool_), NO_ROWS
         mask = self._in_modules(scope.imported_modules)
-        mask[self._local_rows(scope.local_premises)] = True
-        return mask
+        rows = self._local_rows(scope.local_premises)
+        local_rows = np.unique(rows[~mask[rows]])
+        mask[local_rows] = True
+        return mask, local_rows
 
     def _in_modules(self, modules: IndexList | None) -> NDArray[np.bool_]:
         """Mask of the rows of some modules, shape (rows,)."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.accessibility import Accessibility, Selection
+from api.accessibility import MOST_LOCAL_ROWS, Accessibility, Selection
 from api.index_list import IndexList
 from tests.in_memory_corpus import InMemoryCorpus, Row
 
@@ -177,3 +177,22 @@ def test_a_selection_less_some_rows_is_what_sets_say(members: list[bool], data: 
     assert set(np.flatnonzero(less.mask).tolist()) == expected
     assert less.count == len(expected)
     assert not less.packed.flags.writeable
+
+
+def test_local_premises_of_an_imported_module_are_not_the_callers_own() -> None:
+    selection = Accessibility(CORPUS).select(
+        imported_modules=IndexList.of(["D"]), local_premises=IndexList.of(["A.one", "D.one"]), shadowed_names=["A.two"]
+    )
+    assert CORPUS.names(np.asarray(selection.local_rows)) == ["A.one"]
+
+
+def test_a_shadowed_local_premise_is_no_longer_the_callers_own() -> None:
+    selection = Accessibility(CORPUS).select(local_premises=IndexList.of(["A.one", "A.two"]), shadowed_names=["A.two"])
+    assert CORPUS.names(np.asarray(selection.local_rows)) == ["A.one"]
+
+
+def test_more_local_premises_than_a_file_declares_are_nobodys_own() -> None:
+    corpus = InMemoryCorpus([Row(f"A.t{row}", "A") for row in range(MOST_LOCAL_ROWS + 1)])
+    selection = Accessibility(corpus).select(local_premises=IndexList.of(list(range(MOST_LOCAL_ROWS + 1))))
+    assert selection.count == MOST_LOCAL_ROWS + 1
+    assert not len(selection.local_rows)
