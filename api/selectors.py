@@ -4,8 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from api.lexical.hybrid_selector import HybridSelector
-from api.lexical.term_index import TermIndex
+from api.lexical.hybrid_selector import open_hybrid_selector
 from api.premise_index import PremiseIndex
 from api.ranking import RankedPremise, merge
 from api.selector import NamesOfRows, Question, Selector, StageClock
@@ -56,7 +55,7 @@ def make_selectors(snapshot: Snapshot, index: PremiseIndex, *, default: Selector
     selectors = Selectors(
         {
             "dense": lambda: DenseSelector(snapshot, index),
-            "hybrid": lambda: HybridSelector(snapshot, index, TermIndex.open(snapshot.folder)),
+            "hybrid": lambda: open_hybrid_selector(snapshot, snapshot.folder, index),
         },
         default=default,
     )

@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from api.lexical.term_index import LEXICAL_FILES
+from api.lexical.term_files import LEXICAL_FILES
 from api.mapped_file import map_array
 from api.name_table import NameTable, Rows
 from api.ready_answer import ReadyAnswer
@@ -27,7 +27,7 @@ from shared.errors import CorpusError, NotReadyError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Part of a snapshot's digest: one more whenever the same corpus and vectors are to be written in another way."""
 
 MANIFEST_FILE = "manifest.json"

@@ -14,8 +14,7 @@ import orjson
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from api.lexical.identifiers import list_identifiers
-from api.lexical.term_index import write_term_index
+from api.lexical.term_index_writer import write_term_index
 from api.name_table import write_names
 from api.quantized_rows import write_quantized
 from api.ready_answer import write_ready_answer
@@ -152,7 +151,7 @@ def _write_files(folder: Path, corpus: Corpus, vectors: Vectors) -> None:
     _write_index(folder / INDEX_FILE, vectors)
     write_quantized(folder, vectors)
     TextKeys.of(premise.text for premise in premises).write(folder)
-    write_term_index(folder, (list_identifiers(premise.text) for premise in premises))
+    write_term_index(folder, corpus)
 
 
 def _write_index(path: Path, vectors: Vectors) -> None:

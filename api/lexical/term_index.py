@@ -1,145 +1,227 @@
-"""Which row of the corpus has which terms: postings in memory-mapped files that the replicas of a host share.
+"""The lexical index of a corpus: which row has which terms, in memory-mapped files that the replicas of a host share.
 
-Scores are those of BM25 (Robertson and Zaragoza, 2009) with Lucene's weights of rare terms.  What a term adds to a
-row's score is computed when the corpus is prepared, so that a search only sums.
+A term is an identifier that may be a constant, or a word of identifiers and names.  Postings lead from terms to rows
+and find candidates; the rows' fields lead from a candidate to its terms.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from api.lexical.bm25 import Scores, addends_of, rarity_of
+from api.lexical.identifiers import split_words
+from api.lexical.symbols import Symbols
+from api.lexical.term_files import (
+    ADDENDS_FILE,
+    CONCLUSION,
+    FIELD_STARTS_FILE,
+    FIELD_TERMS_FILE,
+    FIELDS,
+    HEADS_FILE,
+    LENGTHS_FILE,
+    MENTIONS_FILE,
+    NAMESPACES_FILE,
+    NO_TERM,
+    POSTING_ROWS_FILE,
+    POSTING_STARTS_FILE,
+    ROWS_WITH_TERM_FILE,
+    SECONDS_FILE,
+    TABLE,
+    WORD_MARK,
+)
+from api.lexical.term_index_writer import list_namespaces
 from api.mapped_file import map_array
-from api.name_table import TABLE_FILES, NameTable, write_names
+from api.name_table import NameTable
 
-TABLE = "term"
-STARTS_FILE = "term-posting-starts.npy"
-ROWS_FILE = "term-posting-rows.npy"
-ADDENDS_FILE = "term-posting-addends.npy"
-LENGTHS_FILE = "term-row-lengths.npy"
+Terms = NDArray[np.int32]
+Rows = NDArray[np.integer]
 
-LEXICAL_FILES = frozenset({
-    *(name.format(TABLE) for name in TABLE_FILES), STARTS_FILE, ROWS_FILE, ADDENDS_FILE, LENGTHS_FILE,
-})  # fmt: skip
-"""All files of the index in a snapshot."""
 
-SATURATION = 1.2
-"""BM25's k1: how soon repeats of a term cease to count."""
-LENGTH_SHARE = 0.75
-"""BM25's b: how much a long statement is held against a row."""
+@dataclass(frozen=True, slots=True, eq=False)
+class TextTerms:
+    """The known terms of a goal or of a new premise."""
 
-Scores = NDArray[np.float32]
+    fields: tuple[Terms, Terms, Terms]
+    """Conclusion, context less the conclusion, words of the name; each term once, in the text's order."""
+    counted: Terms
+    """All terms that BM25 counts, each once."""
+    repeats: Scores
+    """How often, shape (len(counted),)."""
+    length: int
+    """Terms that BM25 counts, unknown ones and repeats too."""
+    namespace: int
+    """Term of the name's own namespace, or NO_TERM."""
+    conclusion_words: Terms
+    """Words of the constants of the conclusion."""
+    conclusion_namespaces: Terms
+    """Those constants, and the namespaces that they are in."""
+    namespaces: Terms
+    """The same of all constants."""
+
+    def nth(self, place: int) -> int:
+        """A term of the conclusion, NO_TERM beyond its end."""
+        conclusion = self.fields[CONCLUSION]
+        return int(conclusion[place]) if place < len(conclusion) else NO_TERM
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FieldTerms:
+    """Terms of one field of several candidates."""
+
+    terms: Terms
+    owners: NDArray[np.intp]
+    """Place of the candidate that has the term, shape (len(terms),)."""
 
 
 @dataclass(frozen=True, eq=False)
 class TermIndex:
-    """Postings of a corpus; a term is a position in its vocabulary."""
+    """Postings and fields of a corpus; a term is a position in its vocabulary."""
 
     vocabulary: NameTable
-    starts: NDArray[np.int64]
-    """Where each term's postings begin, shape (terms + 1,)."""
-    posting_rows: NDArray[np.int32]
-    """Shape (postings,); in row order within a term."""
+    posting_starts: NDArray[np.int64]
+    """Where each term's postings begin, shape (terms + 1,); common terms have none."""
+    posting_rows: Terms
     addends: Scores
     """What the posting's term adds to its row's score, shape (postings,)."""
-    lengths: NDArray[np.int32]
-    """Terms of each row, repeats counted, shape (rows,)."""
-    mean_length: float
+    rows_with_term: Terms
+    lengths: Terms
+    field_starts: NDArray[np.int64]
+    """Shape (FIELDS * rows + 1,)."""
+    field_terms: Terms
+    heads: Terms
+    """First term of each row's conclusion, or NO_TERM."""
+    seconds: Terms
+    """Second one."""
+    namespaces: Terms
+    """Term of the namespace of each row's name."""
+    mentions: Terms
+    """How many rows mention each row's name."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Map the index that `write_term_index` left in a folder."""
-        lengths = map_array(folder / LENGTHS_FILE, np.int32)
         return cls(
             vocabulary=NameTable.open(folder, TABLE),
-            starts=map_array(folder / STARTS_FILE, np.int64),
-            posting_rows=map_array(folder / ROWS_FILE, np.int32),
+            posting_starts=map_array(folder / POSTING_STARTS_FILE, np.int64),
+            posting_rows=map_array(folder / POSTING_ROWS_FILE, np.int32),
             addends=map_array(folder / ADDENDS_FILE, np.float32),
-            lengths=lengths,
-            mean_length=float(lengths.mean()),
+            rows_with_term=map_array(folder / ROWS_WITH_TERM_FILE, np.int32),
+            lengths=map_array(folder / LENGTHS_FILE, np.int32),
+            field_starts=map_array(folder / FIELD_STARTS_FILE, np.int64),
+            field_terms=map_array(folder / FIELD_TERMS_FILE, np.int32),
+            heads=map_array(folder / HEADS_FILE, np.int32),
+            seconds=map_array(folder / SECONDS_FILE, np.int32),
+            namespaces=map_array(folder / NAMESPACES_FILE, np.int32),
+            mentions=map_array(folder / MENTIONS_FILE, np.int32),
         )
 
-    def find_terms(self, words: Iterable[str]) -> NDArray[np.int32]:
-        """Those of the words that the corpus knows, as terms, each once."""
-        found = self.vocabulary.find_rows(list(dict.fromkeys(words)))
-        return found[found >= 0]
+    @property
+    def rows(self) -> int:
+        """Rows of the corpus."""
+        return len(self.lengths)
 
-    def score_rows(self, terms: NDArray[np.int32]) -> Scores:
-        """Score of every row for distinct terms, shape (rows,)."""
-        scores = np.zeros(len(self.lengths), dtype=np.float32)
-        for start, end in zip(self.starts[terms].tolist(), self.starts[terms + 1].tolist(), strict=True):
+    @property
+    def terms(self) -> int:
+        """Size of the vocabulary."""
+        return len(self.rows_with_term)
+
+    @cached_property
+    def mean_length(self) -> float:
+        """Of the rows, in terms."""
+        return float(self.lengths.mean())
+
+    @cached_property
+    def rarity(self) -> Scores:
+        """Weight of each term, shape (terms,)."""
+        return rarity_of(self.rows_with_term, self.rows)
+
+    @cached_property
+    def _searched_rarity(self) -> Scores:
+        """The same, 0 for terms without postings."""
+        return np.where(np.diff(self.posting_starts) > 0, self.rarity, np.float32(0))
+
+    def read_texts(self, texts: Sequence[Symbols]) -> list[TextTerms]:
+        """The known terms of texts, by one look-up for all."""
+        identifiers = {name for text in texts for name in chain(text.conclusion, text.context)}
+        words = {name: [f"{WORD_MARK}{word}" for word in split_words(name)] for name in identifiers}
+        words |= {text.name: [f"{WORD_MARK}{word}" for word in split_words(text.name)] for text in texts}
+        names = {*identifiers, *(text.name for text in texts)}
+        spaces = {name: [*list_namespaces(name)] for name in names}
+        wanted = list({*identifiers, *chain.from_iterable((*words.values(), *spaces.values()))})
+        known = dict(zip(wanted, self.vocabulary.find_rows(wanted).tolist(), strict=True))
+        return [_read_text(text, known, words, spaces) for text in texts]
+
+    def score_rows(self, counted: Terms) -> Scores:
+        """BM25 of every row for distinct terms, shape (rows,)."""
+        scores = np.zeros(self.rows, dtype=np.float32)
+        starts, ends = self.posting_starts[counted].tolist(), self.posting_starts[counted + 1].tolist()
+        for start, end in zip(starts, ends, strict=True):
             scores[self.posting_rows[start:end]] += self.addends[start:end]
         return scores
 
-    def score_texts(self, terms: NDArray[np.int32], texts: Sequence[Sequence[str]]) -> Scores:
-        """Score of texts given by their words, shape (len(texts),): what a row with the same words would have."""
-        wanted = dict(zip(terms.tolist(), self._rarity(terms).tolist(), strict=True))
-        scores = np.zeros(len(texts), dtype=np.float32)
-        for place, words in enumerate(texts):
-            counts = Counter(words)
-            known = zip(self.vocabulary.find_rows(list(counts)).tolist(), counts.values(), strict=True)
-            shared = [(wanted[term], count) for term, count in known if term in wanted]
-            if shared:
-                rarity, repeats = np.array(shared, dtype=np.float32).T
-                length = np.full(len(shared), len(words))
-                scores[place] = addends_of(rarity, repeats, length, self.mean_length).sum()
-        return scores
+    def score_texts(self, counted: Terms, texts: Sequence[TextTerms]) -> Scores:
+        """BM25 of texts, shape (len(texts),): what rows with the same terms would have."""
+        if not texts:
+            return np.zeros(0, dtype=np.float32)
+        weights = np.zeros(self.terms, dtype=np.float32)
+        weights[counted] = self._searched_rarity[counted]
+        terms = np.concatenate([text.counted for text in texts])
+        owners = np.repeat(np.arange(len(texts)), [len(text.counted) for text in texts])
+        shared = np.flatnonzero(weights[terms])
+        terms, owners = terms[shared], owners[shared]
+        repeats = np.concatenate([text.repeats for text in texts])[shared]
+        lengths = np.array([text.length for text in texts])[owners]
+        addends = addends_of(weights[terms], repeats, lengths, self.mean_length)
+        return np.bincount(owners, addends, len(texts)).astype(np.float32)
 
-    def _rarity(self, terms: NDArray[np.int32]) -> Scores:
-        return rarity_of(self.starts[terms + 1] - self.starts[terms], len(self.lengths))
-
-
-def rarity_of(rows_with_term: NDArray[np.int64], rows: int) -> Scores:
-    """Weight of terms by the number of rows that have them."""
-    weights: Scores = np.log1p((rows - rows_with_term + 0.5) / (rows_with_term + 0.5)).astype(np.float32)
-    return weights
-
-
-def addends_of(rarity: Scores, repeats: Scores, lengths: NDArray[np.integer], mean_length: float) -> Scores:
-    """What terms add to the scores of rows in which they occur that often, for rows of those lengths."""
-    scale = SATURATION * (1 - LENGTH_SHARE + LENGTH_SHARE * lengths.astype(np.float32) / np.float32(mean_length))
-    result: Scores = (rarity * repeats / (repeats + scale)).astype(np.float32)
-    return result
+    def field(self, rows: Rows, field: int) -> FieldTerms:
+        """The terms of one field of rows."""
+        starts = self.field_starts[rows * FIELDS + field]
+        lengths = self.field_starts[rows * FIELDS + field + 1] - starts
+        owners = np.repeat(np.arange(len(rows)), lengths)
+        before = np.cumsum(lengths) - lengths
+        return FieldTerms(self.field_terms[np.arange(len(owners)) + (starts - before)[owners]], owners)
 
 
-def write_term_index(folder: Path, rows: Iterable[Sequence[str]]) -> None:
-    """Write the index of at least one row, each given by its words."""
-    places: dict[str, int] = {}
-    lengths, row_of, term_of, repeats = [], [], [], []
-    for row, words in enumerate(rows):
-        counts = Counter(words)
-        lengths.append(len(words))
-        row_of.append(np.full(len(counts), row, dtype=np.int32))
-        term_of.append(np.array([places.setdefault(word, len(places)) for word in counts], dtype=np.int32))
-        repeats.append(np.fromiter(counts.values(), np.float32, len(counts)))
-    _write(
-        folder,
-        list(places) or [""],
-        np.array(lengths, dtype=np.int32),
-        np.concatenate(row_of),
-        np.concatenate(term_of),
-        np.concatenate(repeats),
+def _read_text(
+    text: Symbols, known: dict[str, int], words: dict[str, list[str]], spaces: dict[str, list[str]]
+) -> TextTerms:
+    constants = [name for name in chain(text.conclusion, text.context) if "." in name or known[name] >= 0]
+    counts = Counter(constants)
+    counts.update({word for name in constants for word in words[name]})
+    counts.update(words[text.name])
+    found = [(known[name], count) for name, count in counts.items() if known[name] >= 0]
+    concluded = _distinct(text.conclusion, known)
+    assumed = [term for term in _distinct(text.context, known) if term not in set(concluded)]
+    fields = (_as_terms(concluded), _as_terms(assumed), _as_terms(_distinct(words[text.name], known)))
+    return TextTerms(
+        fields=fields,
+        counted=_as_terms([term for term, _ in found]),
+        repeats=np.array([count for _, count in found], dtype=np.float32),
+        length=counts.total(),
+        namespace=known[spaces[text.name][0]] if spaces[text.name] else NO_TERM,
+        conclusion_words=_as_terms(_distinct(chain.from_iterable(map(words.__getitem__, text.conclusion)), known)),
+        conclusion_namespaces=_as_terms(_distinct(_with_spaces(text.conclusion, spaces), known)),
+        namespaces=_as_terms(_distinct(_with_spaces(constants, spaces), known)),
     )
 
 
-def _write(
-    folder: Path,
-    words: Sequence[str],
-    lengths: NDArray[np.int32],
-    row_of: NDArray[np.int32],
-    term_of: NDArray[np.int32],
-    repeats: Scores,
-) -> None:
-    order = np.argsort(term_of, kind="stable")
-    row_of, term_of, repeats = row_of[order], term_of[order], repeats[order]
-    rows_with_term = np.bincount(term_of, minlength=len(words))
-    rarity = rarity_of(rows_with_term, len(lengths))[term_of]
-    write_names(folder, words, TABLE)
-    np.save(folder / STARTS_FILE, np.concatenate([[0], np.cumsum(rows_with_term)]).astype(np.int64))
-    np.save(folder / ROWS_FILE, row_of)
-    np.save(folder / ADDENDS_FILE, addends_of(rarity, repeats, lengths[row_of], float(lengths.mean())))
-    np.save(folder / LENGTHS_FILE, lengths)
+def _with_spaces(names: Iterable[str], spaces: dict[str, list[str]]) -> Iterator[str]:
+    for name in names:
+        yield name
+        yield from spaces[name]
+
+
+def _distinct(names: Iterable[str], known: dict[str, int]) -> list[int]:
+    return list(dict.fromkeys(known[name] for name in names if known[name] != NO_TERM))
+
+
+def _as_terms(terms: Sequence[int]) -> Terms:
+    return np.array(terms, dtype=np.int32)

@@ -5,15 +5,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.lexical.identifiers import list_identifiers
-from api.lexical.term_index import TermIndex, write_term_index
+from api.lexical.identifiers import list_identifiers, split_words
+from api.lexical.symbols import statement_symbols
+from api.lexical.term_files import CONCLUSION, CONTEXT, NAME_WORDS, NO_TERM
+from api.lexical.term_index import TermIndex
+from api.lexical.term_index_writer import write_term_index
+from shared.corpus import read_corpus
+from tests.corpora import declaration, write_corpus
 
-WORDS = st.lists(st.sampled_from("abcdefg"), max_size=12)
+CONSTANTS = st.sampled_from(["Eq", "Nat", "Nat.succ", "HAdd.hAdd", "x", "Set.mem"])
+STATEMENTS = st.lists(CONSTANTS, max_size=8).map(" ".join)
 
 
-def index_of(folder: Path, *rows: str) -> TermIndex:
-    write_term_index(folder, (row.split() for row in rows))
+def index_of(folder: Path, *types: str, names: list[str] | None = None) -> TermIndex:
+    names = names or [f"A.t{number}" for number in range(len(types))]
+    lines = [declaration(name, type=text) for name, text in zip(names, types, strict=True)]
+    constants = [declaration(name, type="Sort") for name in ("Eq", "Nat", "Rare")]
+    corpus = read_corpus(write_corpus(folder / "corpus", {"A": lines, "B": constants}))
+    write_term_index(folder, corpus)
     return TermIndex.open(folder)
+
+
+def spelled(index: TermIndex, terms: np.ndarray) -> list[str]:
+    return index.vocabulary.names(terms)
 
 
 @pytest.mark.parametrize(
@@ -28,28 +42,52 @@ def test_identifiers_are_whole_lean_names(text: str, identifiers: list[str]) -> 
     assert list_identifiers(text) == identifiers
 
 
-def test_a_row_that_shares_a_rarer_term_scores_higher(tmp_path: Path) -> None:
+def test_a_names_words_are_those_between_its_capitals_underscores_and_dots() -> None:
+    assert split_words("IsOpen.mem_nhdsWithin_ENNReal2") == ["is", "open", "mem", "nhds", "within", "enn", "real", "2"]
+
+
+def test_a_row_that_shares_a_rarer_constant_scores_higher(tmp_path: Path) -> None:
     index = index_of(tmp_path, "Eq Nat", "Eq Nat", "Eq Rare")
-    scores = index.score_rows(index.find_terms(["Nat", "Rare"]))
+    [goal] = index.read_texts([statement_symbols("", "", "Nat Rare")])
+    scores = index.score_rows(goal.counted)
     assert scores[2] > scores[0] == scores[1] > 0
 
 
-def test_a_row_without_shared_terms_scores_nothing(tmp_path: Path) -> None:
-    index = index_of(tmp_path, "Eq", "Nat")
-    assert index.score_rows(index.find_terms(["Eq", "Eq", "unknown"])).tolist()[1] == 0
+def test_variables_are_no_terms(tmp_path: Path) -> None:
+    index = index_of(tmp_path, "Eq x y", "Eq x z")
+    [goal] = index.read_texts([statement_symbols("", "", "x y")])
+    assert goal.counted.tolist() == []
 
 
-@given(st.lists(WORDS, min_size=1, max_size=6), WORDS)
-def test_a_text_scores_as_the_row_with_its_words(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], query: list[str]
+@given(types=st.lists(STATEMENTS, min_size=1, max_size=6), query=STATEMENTS)
+def test_a_new_premise_scores_as_the_row_of_its_name_and_statement(
+    tmp_path_factory: pytest.TempPathFactory, types: list[str], query: str
 ) -> None:
-    folder = tmp_path_factory.mktemp("terms")
-    write_term_index(folder, rows)
-    index = TermIndex.open(folder)
-    terms = index.find_terms(query)
-    np.testing.assert_allclose(index.score_texts(terms, rows), index.score_rows(terms), rtol=1e-5)
+    index = index_of(tmp_path_factory.mktemp("terms"), *types)
+    [goal] = index.read_texts([statement_symbols("", "", query)])
+    texts = index.read_texts([statement_symbols(f"A.t{place}", "", text) for place, text in enumerate(types)])
+    of_rows = index.score_rows(goal.counted)[: len(types)]
+    np.testing.assert_allclose(index.score_texts(goal.counted, texts), of_rows, rtol=1e-5)
 
 
-def test_a_corpus_without_any_identifier_has_an_index(tmp_path: Path) -> None:
-    index = index_of(tmp_path, "", "")
-    assert index.score_rows(index.find_terms(["Eq"])).tolist() == [0, 0]
+def test_a_new_premise_has_the_fields_of_the_row_of_its_name_and_statement(tmp_path: Path) -> None:
+    index = index_of(tmp_path, "Nat.succ Eq → Eq Nat Eq")
+    [text] = index.read_texts([statement_symbols("A.t0", "", "Nat.succ Eq → Eq Nat Eq")])
+    for field, names in ((CONCLUSION, ["Eq", "Nat"]), (CONTEXT, ["Nat.succ"]), (NAME_WORDS, [".a", ".t", ".0"])):
+        of_row = index.field(np.array([0]), field).terms
+        assert spelled(index, of_row) == spelled(index, text.fields[field]) == names
+    assert (index.heads[0], index.seconds[0]) == (text.nth(0), text.nth(1))
+    assert index.namespaces[0] == text.namespace != NO_TERM
+
+
+def test_mentions_count_the_rows_that_name_a_row(tmp_path: Path) -> None:
+    index = index_of(tmp_path, "Eq A.t1 A.t1", "Eq")
+    assert index.mentions.tolist()[:2] == [0, 1]
+
+
+def test_a_corpus_without_any_constant_has_an_index(tmp_path: Path) -> None:
+    corpus = read_corpus(write_corpus(tmp_path / "corpus", {"A": [declaration("«»", type="")]}))
+    write_term_index(tmp_path, corpus)
+    index = TermIndex.open(tmp_path)
+    [goal] = index.read_texts([statement_symbols("", "", "Eq Nat")])
+    assert index.score_rows(goal.counted).tolist() == [0]
