@@ -23,8 +23,8 @@ from api.worker_metrics import worker_families
 from shared.redis_client import RedisError
 
 if TYPE_CHECKING:
+    from api.served_corpus import ServedCorpora
     from api.service import Service
-    from api.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,10 @@ async def deployment_families(service: "Service") -> list[Metric]:
     """The families of the deployment, as of now; answers within `ANSWER_SECONDS` whatever Redis does."""
     directory = service.side.directory
     state = None if directory.redis_away else await look_at_redis(service)
-    default = service.corpora.default.retriever
     serving = {model.name: len(model.side.directory.serving()) for model in service.models.all()}
     return [
         *_build(),
-        *_corpus(default.snapshot if default else None),
+        *_corpora(service.corpora),
         *_redis(state),
         *worker_families(directory.workers, serving),
     ]
@@ -85,17 +84,24 @@ def _build() -> Iterator[Metric]:
     yield family
 
 
-def _corpus(snapshot: "Snapshot | None") -> Iterator[Metric]:
+def _corpora(corpora: "ServedCorpora") -> Iterator[Metric]:
+    """The default corpus, whose prefix is empty, is there from the start; others as long as they are wanted."""
     info = GaugeMetricFamily(
-        "premises_corpus_info", "The corpus that is served; nothing while it loads", labels=["revision", "digest"]
+        "premises_corpus_info", "The corpora that are mapped", labels=["prefix", "revision", "digest"]
     )
-    if snapshot is not None:
-        info.add_metric([snapshot.manifest.revision, snapshot.manifest.corpus_digest], 1)
-    yield info
-    rows = snapshot.manifest.rows if snapshot else 0
-    yield GaugeMetricFamily("premises_corpus_premises", "Premises that are searched; 0 while the corpus loads", rows)
-    modules = len(snapshot.modules) if snapshot else 0
-    yield GaugeMetricFamily("premises_corpus_modules", "Modules of the corpus; 0 while it loads", modules)
+    rows = GaugeMetricFamily(
+        "premises_corpus_premises", "Premises that are searched; 0 while a corpus loads", labels=["prefix"]
+    )
+    modules = GaugeMetricFamily("premises_corpus_modules", "Modules of a corpus; 0 while it loads", labels=["prefix"])
+    ready = GaugeMetricFamily("premises_corpus_ready", "1 while a corpus is answered from", labels=["prefix"])
+    for corpus in corpora.all():
+        snapshot = corpus.retriever.snapshot if corpus.retriever else None
+        if snapshot is not None:
+            info.add_metric([corpus.prefix, snapshot.manifest.revision, snapshot.manifest.corpus_digest], 1)
+        rows.add_metric([corpus.prefix], snapshot.manifest.rows if snapshot else 0)
+        modules.add_metric([corpus.prefix], len(snapshot.modules) if snapshot else 0)
+        ready.add_metric([corpus.prefix], corpus.state == "ready")
+    yield from (info, rows, modules, ready)
 
 
 def _redis(state: RedisState | None) -> Iterator[Metric]:

@@ -54,5 +54,8 @@ class RequestCount:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         state = scope.get("state", {})
         self._metrics.end(self._table.path_of(scope), method_of(scope), status, seconds, state.get("stages"))
+        if (provenance := state.get("provenance")) and provenance.corpus_digest:
+            corpus = state.get("corpus")
+            self._metrics.answered_from(corpus.prefix if corpus else "")
         if reason := rejection_of_status(status):
             self._metrics.reject(state.get("rejection") or reason)

@@ -61,6 +61,13 @@ class RequestMetrics:
             "Answers that left out new premises which were not embedded in time (PARTIAL_RESULTS)",
             registry=registry,
         )
+        self._answers = Counter(
+            "premises_corpus_answers",
+            "Answers from a corpus, of any status; the default one's prefix is empty",
+            ["prefix"],
+            registry=registry,
+        )
+        self._answers.labels("")
         self._counters: dict[tuple[str, str, int], Counter] = {}
         self._route_timers: dict[str, Histogram] = {}
         self._stage_timers: dict[tuple[str, str], Histogram] = {}
@@ -95,6 +102,10 @@ class RequestMetrics:
                 self._stage_timer(route, stage).observe(stage_seconds)
             if stages.partial:
                 self._partial.inc()
+
+    def answered_from(self, prefix: str) -> None:
+        """A corpus took part in an answer."""
+        self._answers.labels(prefix).inc()
 
     def reject(self, reason: Rejection) -> None:
         """It got no result."""

@@ -26,7 +26,7 @@ from tests.promql import problems
 PRIVATE_STATE = "a goal that nobody else may see"
 KEY = "a-key-for-tests-0123456789"
 LABELS = {"class", "device", "digest", "dtype", "kernel", "le", "method", "model", "namespace", "reason", "revision"}
-LABELS |= {"route", "stage", "status", "tier", "version", "worker"}
+LABELS |= {"prefix", "route", "stage", "status", "tier", "version", "worker"}
 DOCUMENT = REPOSITORY / "docs/metrics.md"
 TIMED_STAGES = {"receive", "parse", "embed", "select", "search"}
 
