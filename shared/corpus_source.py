@@ -93,9 +93,7 @@ def _read_corpora(value: object) -> object:
     except orjson.JSONDecodeError:
         entries = None
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise PydanticCustomError(
-            "corpora", 'it should be a JSON object: {{"v4.33.0": {{"data_revision": "v4.33.0"}}}}'
-        )
+        raise PydanticCustomError("corpora", 'it should be a JSON object: {"v4.33.0": {"data_revision": "v4.33.0"}}')
     return [{"prefix": _checked(prefix), "source": _with_whole_paths(entry)} for prefix, entry in entries.items()]
 
 

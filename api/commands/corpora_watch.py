@@ -17,13 +17,13 @@ from filelock import FileLock, Timeout
 
 from api.cancellation import cancel_and_wait
 from api.commands.corpus_preparation import Preparation, run_preparation
-from api.corpus_pointer import changed_corpus, forget_prefix, pointed_prefixes, snapshots_in_use, unused_snapshots
+from api.corpus_pointer import forget_prefix, pointed_prefixes, snapshots_in_use, unused_snapshots
 from api.snapshot_writer import prune_snapshots
 from shared.corpus_reports import REPORT_SECONDS, ProcessReport, take_report_back, write_report
-from shared.errors import CorpusError, PremiseServerError
-from shared.redis_client import RedisError, async_redis, redis_away
+from shared.errors import PremiseServerError
+from shared.redis_client import RedisError, async_redis
 from shared.settings import Settings
-from shared.wanted_corpora import WantedCorpus, add_corpus, hold_digest, read_wanted
+from shared.wanted_corpora import WantedCorpus, add_corpus, read_wanted
 
 log = logging.getLogger("prepare")
 
@@ -118,7 +118,6 @@ class CorpusPreparer:
         log.info("preparing the corpus %s (%s)", wanted.prefix, wanted.source)
         try:
             digest = await run_preparation(wanted, self._settings.data_dir, preparation.tell)
-            await self._hold(wanted, digest)
         except PremiseServerError as error:
             pause = preparation.fail(str(error))
             log.error("the corpus %s cannot be prepared, next try in %.0f s: %s", wanted.prefix, pause, error)
@@ -130,15 +129,6 @@ class CorpusPreparer:
             log.info("the corpus %s is prepared, digest %s", wanted.prefix, digest[:12])
         finally:
             self._current = self._work = None
-
-    async def _hold(self, wanted: WantedCorpus, digest: str) -> None:
-        """Let this be the corpus of the prefix for good; raises `CorpusError` where another one was before."""
-        try:
-            held = await hold_digest(self._client, wanted, digest)
-        except RedisError as error:
-            raise redis_away(error) from error
-        if held != digest:
-            raise CorpusError(changed_corpus(wanted.prefix, digest, held))
 
 
 def forget_removed(data_dir: Path, wanted: dict[str, WantedCorpus]) -> None:

@@ -106,8 +106,8 @@ def serve_command(**options: str | None) -> None:
     short_help="Make of the corpus what the API serves.",
     epilog="Example: REDIS_URL=redis://host:6379/0 DATA=premises.tar.gz premises prepare",
 )
-@click.option("--prefix", default="", help="Prepare it for this URL prefix in place of the default corpus.")
-@click.option("--digest", default="", help="Refuse a corpus with another digest.")
+@click.option("--prefix", default="", hidden=True, help="Prepare what is wanted there (`premises corpora watch`).")
+@click.option("--digest", default="", hidden=True, help="Refuse a corpus with another digest.")
 @click.option("--end-with-stdin", is_flag=True, hidden=True, help="End when standard input does: a parent holds it.")
 def prepare_command(prefix: str, digest: str, *, end_with_stdin: bool) -> None:
     """Turn the corpus named by DATA or DATA_REPO into what the API serves.

@@ -21,15 +21,18 @@ from api.corpus_pointer import CorpusPointer, changed_corpus, snapshots_in_use
 from api.embedding_side import EmbeddingSide, running_embedding_side
 from api.given_embeddings import EmbeddingsOrigin, check_embeddings
 from api.preparation_record import PreparationRecord, file_stamps, record_path, source_digest
+from api.snapshot import SnapshotManifest
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
 from api.vector_folder import VectorFolder
 from shared.artifacts import find_corpus, find_embeddings, open_corpus_folder
 from shared.corpus import Corpus, read_corpus
 from shared.corpus_source import CorpusSource
 from shared.embedding_cache import Vector
-from shared.errors import CorpusError, NotReadyError
+from shared.errors import CorpusError, NotReadyError, UnknownCorpusError
 from shared.messages import Heartbeat
+from shared.redis_client import RedisError, redis_away
 from shared.settings import Settings
+from shared.wanted_corpora import hold_digest, read_wanted
 
 WORKER_WAIT_SECONDS = 900.0
 LOOK_FOR_WORKER_SECONDS = 0.2
@@ -116,9 +119,26 @@ async def _prepare(source: Source, earlier: PreparationRecord | None, corpus: Co
             log.info("nothing has changed since the snapshot %s was made: it is used again", folder.name[:12])
         else:
             folder = await _make_snapshot(source, corpus or source.read_corpus(), worker, side)
+        if publish and source.prefix:
+            await _hold_digest(source, SnapshotManifest.read(folder).corpus_digest, side)
     if publish:
         _publish(source, folder, worker)
     return folder
+
+
+async def _hold_digest(source: Source, digest: str, side: EmbeddingSide) -> None:
+    """Let this be the corpus of the prefix for good, before any replica sees it; `CorpusError` where another one is."""
+    try:
+        wanted = (await read_wanted(side.client)).get(source.prefix)
+        if wanted is None or wanted.source != CorpusSource.of(source.settings):
+            raise UnknownCorpusError(
+                f"This corpus is not wanted at the prefix {source.prefix!r}: `premises corpora add`."
+            )
+        held = await hold_digest(side.client, wanted, digest)
+    except RedisError as error:
+        raise redis_away(error) from error
+    if held != digest:
+        raise CorpusError(changed_corpus(source.prefix, digest, held))
 
 
 def _publish(source: Source, folder: Path, worker: Heartbeat) -> None:
