@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ class SeveralCorpora:
     deployment: Deployment
     replicas: list[Replica]
     watch: Process
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of every request."""
 
     def write(self, name: str, modules: Mapping[str, Sequence[str]], revision: str) -> Path:
         """A corpus folder: theorems by module."""
@@ -35,12 +37,12 @@ class SeveralCorpora:
         return run_corpora(self.deployment, *arguments, seconds=seconds, **environment)
 
     def get(self, path: str, replica: int = 0, **headers: str) -> httpx.Response:
-        return httpx.get(self.replicas[replica].url + path, headers=headers, timeout=30)
+        return httpx.get(self.replicas[replica].url + path, headers={**self.headers, **headers}, timeout=30)
 
     def names(self, prefix: str, replica: int = 0) -> list[str]:
         """What a search of everything finds, sorted."""
         url = self.replicas[replica].url + prefix
-        answer = httpx.post(f"{url}/retrieve", json={"state": "⊢ True", "k": 1000}, timeout=30)
+        answer = httpx.post(f"{url}/retrieve", json={"state": "⊢ True", "k": 1000}, headers=self.headers, timeout=30)
         assert answer.status_code == 200, answer.text
         return sorted(premise["name"] for premise in answer.json())
 
@@ -81,10 +83,11 @@ def start_watch(deployment: Deployment, **environment: str) -> Process:
 
 
 @contextmanager
-def several_corpora(folder: Path) -> Iterator[SeveralCorpora]:
+def several_corpora(folder: Path, replicas: int = 2, **settings: str) -> Iterator[SeveralCorpora]:
     """Everything up, with the demo corpus as the default one and nothing at a prefix."""
-    with deployed(folder, OPERATOR_KEYS=OPERATOR) as deployment:
+    with deployed(folder) as deployment:
+        deployment.overrides.update({"OPERATOR_KEYS": OPERATOR, **settings})
         deployment.start_worker()
         deployment.prepare()
-        replicas = [deployment.start_replica(), deployment.start_replica()]
-        yield SeveralCorpora(deployment, replicas, start_watch(deployment))
+        started = [deployment.start_replica() for _ in range(replicas)]
+        yield SeveralCorpora(deployment, started, start_watch(deployment))

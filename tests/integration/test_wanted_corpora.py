@@ -1,0 +1,143 @@
+"""The wanted corpora in a real Redis: who comes first counts, and what is prepared first stays."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import pytest
+import redis.asyncio
+
+from shared.corpus_reports import CorpusReport, ProcessReport, read_reports, take_report_back, write_report
+from shared.corpus_source import CorpusSource
+from shared.errors import CorpusConflictError, InvalidRequestError, UnknownCorpusError
+from shared.redis_client import async_redis
+from shared.wanted_corpora import (
+    MOST_CORPORA,
+    WANTED_KEY,
+    WantedCorpus,
+    add_corpus,
+    hold_digest,
+    read_wanted,
+    remove_corpus,
+)
+from tests.processes import running_redis
+
+Result = TypeVar("Result")
+OLD, NEW = CorpusSource(data="/old"), CorpusSource(data="/new")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@asynccontextmanager
+async def emptied(url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    client = async_redis(url)
+    await client.flushall()
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+def run(url: str, work: Callable[[redis.asyncio.Redis], Awaitable[Result]]) -> Result:
+    """Do something with a Redis that holds nothing yet."""
+
+    async def connected() -> Result:
+        async with emptied(url) as client:
+            return await work(client)
+
+    return asyncio.run(connected())
+
+
+def wanted(prefix: str, source: CorpusSource = OLD) -> WantedCorpus:
+    return WantedCorpus.now(prefix, source, "command")
+
+
+def test_of_two_sources_for_one_prefix_the_first_is_wanted(url: str) -> None:
+    async def work(client: redis.asyncio.Redis) -> list[object]:
+        orders = [add_corpus(client, wanted("v1.0", source)) for source in (OLD, NEW) * 5]
+        outcomes = await asyncio.gather(*orders, return_exceptions=True)
+        held = (await read_wanted(client))["v1.0"].source
+        return [held, *outcomes]
+
+    held, *outcomes = run(url, work)
+    assert outcomes.count(True) == 1
+    assert outcomes.count(False) == 4
+    refused = [outcome for outcome in outcomes if isinstance(outcome, CorpusConflictError)]
+    assert len(refused) == 5
+    assert f"({held})" in str(refused[0])
+
+
+def test_what_is_wanted_has_no_lifetime(url: str) -> None:
+    async def work(client: redis.asyncio.Redis) -> int:
+        await add_corpus(client, wanted("v1.0"))
+        return int(await client.ttl(WANTED_KEY))
+
+    assert run(url, work) == -1
+
+
+def test_there_is_an_end_to_what_can_be_wanted(url: str) -> None:
+    async def work(client: redis.asyncio.Redis) -> None:
+        for number in range(MOST_CORPORA):
+            await add_corpus(client, wanted(f"p{number}"))
+        assert not await add_corpus(client, wanted("p0"))
+        with pytest.raises(InvalidRequestError, match="remove one first"):
+            await add_corpus(client, wanted("one-more"))
+
+    run(url, work)
+
+
+def test_the_digest_that_was_prepared_first_is_held(url: str) -> None:
+    async def work(client: redis.asyncio.Redis) -> tuple[str, str, str]:
+        entry = wanted("v1.0")
+        await add_corpus(client, entry)
+        first = await hold_digest(client, entry, "a" * 64)
+        second = await hold_digest(client, entry, "b" * 64)
+        assert not await add_corpus(client, entry)  # wanting it again does not forget the digest
+        return first, second, (await read_wanted(client))["v1.0"].digest
+
+    assert run(url, work) == ("a" * 64,) * 3
+
+
+def test_a_corpus_that_was_removed_while_it_was_prepared_holds_no_digest(url: str) -> None:
+    async def work(client: redis.asyncio.Redis) -> None:
+        entry = wanted("v1.0")
+        await add_corpus(client, entry)
+        await remove_corpus(client, "v1.0")
+        with pytest.raises(UnknownCorpusError):
+            await hold_digest(client, entry, "a" * 64)
+        await add_corpus(client, wanted("v1.0", NEW))
+        with pytest.raises(UnknownCorpusError):
+            await hold_digest(client, entry, "a" * 64)
+        with pytest.raises(UnknownCorpusError):
+            await remove_corpus(client, "v2.0")
+
+    run(url, work)
+
+
+def test_an_entry_of_a_later_version_hides_no_other(url: str) -> None:
+    async def work(client: redis.asyncio.Redis) -> list[str]:
+        await add_corpus(client, wanted("v1.0"))
+        await client.hset(WANTED_KEY, "v2.0", '{"source": {"from": "elsewhere"}}')
+        await client.hset(WANTED_KEY, "v3.0", b"\xff")
+        return list(await read_wanted(client))
+
+    assert run(url, work) == ["v1.0"]
+
+
+def test_reports_are_there_as_long_as_their_process(url: str) -> None:
+    async def work(client: redis.asyncio.Redis) -> list[list[ProcessReport]]:
+        report = ProcessReport("host:8000-1", "replica", {"v1.0": CorpusReport("failed", "It is broken.", "d")})
+        await write_report(client, report)
+        await write_report(client, ProcessReport("host-2", "preparer"))
+        before = await read_reports(client)
+        await take_report_back(client, "host-2")
+        return [before, [report], await read_reports(client)]
+
+    before, expected, after = run(url, work)
+    assert [report.process for report in before] == ["host-2", "host:8000-1"]
+    assert after == expected
