@@ -83,6 +83,9 @@ def gateway_over(folder: Path, alive: tuple[str, ...], patience_milliseconds: in
         yield Gateway(port, replicas, addresses)
 
 
+OPENAI_ERROR = {"error": {"message": "", "type": "invalid_request_error", "param": None, "code": None}}
+
+
 @pytest.fixture(scope="module")
 def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with gateway_over(tmp_path_factory.mktemp("gateway"), ADDRESSES) as gateway:
@@ -201,8 +204,14 @@ def test_what_the_gateway_refuses_itself_is_a_sentence_in_json(
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/v1/embeddings", {"error": {"message": "", "type": "invalid_request_error", "param": None, "code": None}}),
+        ("/v1/embeddings", OPENAI_ERROR),
         ("/embed", {"error": "", "error_type": "Validation"}),
+        (
+            "/v4.33.0/v1/embeddings",
+            {"error": {"message": "", "type": "invalid_request_error", "param": None, "code": None}},
+        ),
+        ("/v4.33.0/embed", {"error": "", "error_type": "Validation"}),
+        ("/v4.33.0/retrieve", {"detail": ""}),
     ],
 )
 def test_what_the_gateway_refuses_itself_has_the_form_of_the_path(
@@ -250,6 +259,7 @@ def test_a_replica_that_does_not_answer_ends_in_504(tmp_path: Path) -> None:
 def test_the_log_holds_neither_queries_nor_credentials_nor_health_checks(tmp_path: Path) -> None:
     with gateway_over(tmp_path, alive=ADDRESSES) as gateway:
         gateway.ask("GET", "/health/live")
+        gateway.ask("GET", "/v4.33.0/health/ready")
         gateway.ask("GET", "/api/search?query=secret-goal", Authorization="Basic c2VjcmV0")
         gateway.ask("POST", "/die?query=secret-goal", b"secret-goal")
         log = tmp_path / "nginx.log"
