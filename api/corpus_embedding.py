@@ -1,6 +1,6 @@
-"""Embeds a corpus through the queue: a window of at most 8 jobs, rows kept as they come, resumable after a kill.
+"""Embeds many texts through the queue: a window of at most 8 jobs, rows kept as they come, resumable after a kill.
 
-State on disk, in a folder named by corpus digest and namespace: `partial.npy` (float32, rows × dimension, mapped) and
+State on disk, in a folder of its own (`api/vector_folder.py`): `partial.npy` (float32, rows × dimension, mapped) and
 `done.npy` (uint8, one a row, set only after the row is on disk).  When every row is done, `vectors.npy` takes the
 place of the partial file by one rename.  A row of zeros is nobody's vector, whatever its mark says: it is embedded.
 """
@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.cancellation import cancel_and_wait
-from api.embedding_client import EmbeddingClient, EmbeddingOrder, TextGroup
+from api.embedding_client import Embedded, EmbeddingClient, EmbeddingOrder, TextGroup
 from api.vector_folder import VECTORS_FILE
-from api.vector_lengths import vector_lengths
+from api.vector_lengths import unusable_rows
 from shared.embedding_cache import Vector
 from shared.errors import CorpusError, DeadlineExceededError, NotReadyError, OverloadedError
 from shared.messages import Priority
@@ -84,20 +84,14 @@ class PartialEmbeddings:
         return final
 
 
-def unusable_rows(vectors: Vector) -> NDArray[np.intp]:
-    """Rows that cannot be the vector of a text: all zero, or not finite."""
-    lengths = vector_lengths(vectors)
-    return np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
-
-
 async def embed_corpus(
     texts: Sequence[str],
     missing: NDArray[np.intp],
     partial: PartialEmbeddings,
     client: EmbeddingClient,
-    on_progress: Callable[[int], object],
+    on_progress: Callable[[Embedded], object],
 ) -> None:
-    """Embed the missing rows; `on_progress` hears how many rows have just finished.
+    """Embed the missing rows; `on_progress` hears what each finished job brought.
 
     Redis or the worker going away is waited out: the chunk in question is asked for again.
     Raises `TextRejectedError` where the model cannot embed a premise.
@@ -106,10 +100,10 @@ async def embed_corpus(
     unflushed: list[int] = []
     flushed_at = time.monotonic()
     try:
-        async for rows, vectors in _in_window(chunks, texts, client):
-            partial.vectors[rows] = vectors
+        async for rows, embedded in _in_window(chunks, texts, client):
+            partial.vectors[rows] = embedded.vectors[0]
             unflushed += rows.tolist()
-            on_progress(len(rows))
+            on_progress(embedded)
             if time.monotonic() - flushed_at > FLUSH_SECONDS:
                 partial.flush(unflushed)
                 unflushed, flushed_at = [], time.monotonic()
@@ -119,8 +113,8 @@ async def embed_corpus(
 
 async def _in_window(
     chunks: Sequence[NDArray[np.intp]], texts: Sequence[str], client: EmbeddingClient
-) -> AsyncIterator[tuple[NDArray[np.intp], Vector]]:
-    async def embed(rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], Vector]:
+) -> AsyncIterator[tuple[NDArray[np.intp], Embedded]]:
+    async def embed(rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], Embedded]:
         return rows, await _embed_patiently([texts[row] for row in rows], client)
 
     waiting = iter(chunks)
@@ -137,11 +131,11 @@ async def _in_window(
         await cancel_and_wait(running)
 
 
-async def _embed_patiently(texts: Sequence[str], client: EmbeddingClient) -> Vector:
+async def _embed_patiently(texts: Sequence[str], client: EmbeddingClient) -> Embedded:
     while True:
-        order = EmbeddingOrder(time.time() + JOB_DEADLINE_SECONDS, "corpus", CORPUS_CACHE_SECONDS)
+        order = EmbeddingOrder(time.time() + JOB_DEADLINE_SECONDS, "corpus", CORPUS_CACHE_SECONDS, wants_tokens=True)
         try:
-            return (await client.embed([TextGroup(texts, Priority.CORPUS)], order)).vectors[0]
+            return await client.embed([TextGroup(texts, Priority.CORPUS)], order)
         except (NotReadyError, OverloadedError, DeadlineExceededError) as error:
             log.debug("corpus chunk put off: %s", error)
             await asyncio.sleep(PAUSE_SECONDS)

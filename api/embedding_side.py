@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,8 +19,8 @@ from api.job_publisher import JobPublisher
 from api.known_folders import KnownFolders
 from api.vector_cache import VectorCache
 from api.worker_directory import WorkerDirectory
-from shared.errors import UnknownModelError
-from shared.messages import Priority
+from shared.errors import NotReadyError, UnknownModelError
+from shared.messages import Heartbeat, Priority
 from shared.model_catalogue import CatalogueModel
 from shared.redis_client import RedisError, async_redis, reply_channel
 from shared.settings import Settings
@@ -29,6 +30,9 @@ MOST_STATE_JOBS = 4096
 
 EVICTS_ANY_KEY = "allkeys"
 EVICTS_NOTHING = "noeviction"
+WORKER_WAIT_SECONDS = 900.0
+LOOK_FOR_WORKER_SECONDS = 0.2
+
 POLICY_TO_SET = "Set it to volatile-lru, which evicts cached vectors alone."
 
 log = logging.getLogger("api")
@@ -149,7 +153,7 @@ async def running_models(settings: Settings, catalogue: Sequence[CatalogueModel]
     for model in models:
         await model.side.directory.refresh()
     await warn_of_eviction(queue.client)
-    known = KnownFolders(settings.data_dir, queue.cache)
+    known = KnownFolders(settings.data_dir, queue.cache.known)
     await known.refresh()
     tasks = [task for model in models for task in _background_tasks(model.side)]
     tasks.append(keep_running(known.watch, "looking for known vectors"))
@@ -175,3 +179,15 @@ async def running_embedding_side(settings: Settings) -> AsyncIterator[EmbeddingS
     """The default model's side alone."""
     async with running_models(settings, settings.catalogue()[:1]) as models:
         yield models.default.side
+
+
+async def wait_for_worker(side: EmbeddingSide) -> Heartbeat:
+    """The worker says in which namespace and dimension it embeds: wait until one is up."""
+    gives_up_at = time.monotonic() + WORKER_WAIT_SECONDS
+    if not side.directory.serving():
+        log.info("waiting for a worker: it says which vectors fit (%s)", side.directory.why_not_serving())
+    while not (serving := side.directory.serving()):
+        if time.monotonic() > gives_up_at:
+            raise NotReadyError(f"{side.directory.why_not_serving()} Waited {WORKER_WAIT_SECONDS:.0f} seconds.")
+        await asyncio.sleep(LOOK_FOR_WORKER_SECONDS)
+    return serving[0]

@@ -6,14 +6,14 @@ brings is used by servers that run already.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from api.known_vectors import KnownVectors
+from api.known_vectors import KnownTables, KnownVectors
 from api.snapshot import DIGEST, INDEX_FILE, SnapshotManifest, check_files, snapshots_folder
-from api.vector_cache import VectorCache
 from api.vector_folder import VectorFolder, vectors_root
+from shared.embedding_cache import text_key
 from shared.errors import CorpusError
 
 LOOK_SECONDS = 2.0
@@ -23,10 +23,10 @@ log = logging.getLogger("api")
 
 @dataclass
 class KnownFolders:
-    """Keeps a cache's known vectors in step with a data folder."""
+    """Keeps known vectors in step with a data folder."""
 
     data_dir: Path
-    cache: VectorCache
+    known: KnownTables
     _open: dict[Path, KnownVectors] = field(default_factory=dict)
     _useless: set[Path] = field(default_factory=set)
     _given: list[KnownVectors] = field(default_factory=list)
@@ -39,13 +39,19 @@ class KnownFolders:
 
     async def refresh(self) -> None:
         """Look once."""
-        wanted = await asyncio.to_thread(self._look)
+        self._take(await asyncio.to_thread(self._look))
+
+    def refresh_now(self) -> None:
+        """The same where nobody else waits."""
+        self._take(self._look())
+
+    def _take(self, wanted: list[KnownVectors]) -> None:
         for known in self._given:
             if known not in wanted:
-                self.cache.remove_known(known)
+                self.known.remove(known)
         for known in wanted:
             if known not in self._given:
-                self.cache.add_known(known)
+                self.known.add(known)
         self._given = wanted
 
     def _look(self) -> list[KnownVectors]:
@@ -71,6 +77,14 @@ class KnownFolders:
             self._useless.add(folder)
             if folder.exists():  # a snapshot may be removed at any time
                 log.warning("the vectors of %s are not used for new premises: %s", folder, error)
+
+
+def known_texts(data_dir: Path, texts: Collection[str]) -> set[str]:
+    """Which of these texts have a vector of some model in a data folder."""
+    known = KnownTables()
+    KnownFolders(data_dir, known).refresh_now()
+    keys = known.keys_among([text_key(text) for text in texts])
+    return {text for text in texts if text_key(text) in keys}
 
 
 def known_of_snapshot(folder: Path) -> KnownVectors | None:

@@ -78,6 +78,14 @@ class KnownTables:
         """How many texts are known, of all namespaces; one that is in several sets counts in each."""
         return sum(len(table.keys.keys) for tables in self._by_namespace.values() for table in tables)
 
+    def has(self, namespace: str, digest: str) -> bool:
+        """Whether a set of texts of this digest is among them."""
+        return any(table.digest == digest for table in self._by_namespace.get(namespace, ()))
+
+    def keys_among(self, keys: Sequence[str]) -> set[str]:
+        """Which of the keys are known in some namespace."""
+        return {key for namespace in self._by_namespace for key in self.find(namespace, keys)}
+
     def find(self, namespace: str, keys: Sequence[str]) -> Mapping[str, Vector]:
         """Vectors by content hash (32 hexadecimal digits); what is not known is left out."""
         found: dict[str, Vector] = {}

@@ -117,7 +117,7 @@ class ProcessMetrics:
             carried.update()
         service = self._service
         self._cache_bytes.set(service.side.embeddings.cache.held_bytes)
-        self._known_texts.set(service.side.embeddings.cache.known_texts)
+        self._known_texts.set(service.side.embeddings.cache.known.texts())
         self._awaited.set(sum(len(model.side.embeddings.awaited) for model in service.models.all()))
         self._body_bytes.set(service.room.held_bytes)
         self._large_bodies.set(service.room.large_bodies)

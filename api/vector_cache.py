@@ -7,7 +7,7 @@ import redis
 import redis.asyncio
 from cachetools import LRUCache
 
-from api.known_vectors import KnownTables, KnownVectors
+from api.known_vectors import KnownTables
 from shared.embedding_cache import CachedVector, VectorCodec
 from shared.redis_client import RedisError, redis_away
 
@@ -34,12 +34,15 @@ class _Recent(LRUCache[tuple[str, str], CachedVector]):
 
 
 class VectorCache:
-    """Looks vectors up by content hash.  Vectors are immutable: an in-process entry can be old but never wrong."""
+    """Looks vectors up by content hash.  Vectors are immutable: an in-process entry can be old but never wrong.
+
+    `known` is what it has from corpora; others add to it and take from it.
+    """
 
     def __init__(self, client: redis.asyncio.Redis, in_process_bytes: int = IN_PROCESS_BYTES) -> None:
         self._client = client
         self._recent = _Recent(in_process_bytes)
-        self._known = KnownTables()
+        self.known = KnownTables()
         self.process_hits = 0
         self.known_hits = 0
         self.redis_hits = 0
@@ -51,11 +54,6 @@ class VectorCache:
         return self.process_hits + self.known_hits + self.redis_hits
 
     @property
-    def known_texts(self) -> int:
-        """Texts whose vectors are known from corpora."""
-        return self._known.texts()
-
-    @property
     def evictions(self) -> int:
         """Entries of this process that gave way to newer ones."""
         return self._recent.evictions
@@ -64,14 +62,6 @@ class VectorCache:
     def held_bytes(self) -> int:
         """Memory of this process's entries, about."""
         return int(self._recent.currsize)
-
-    def add_known(self, known: KnownVectors) -> None:
-        """Answer from these mapped vectors, too, from now on."""
-        self._known.add(known)
-
-    def remove_known(self, known: KnownVectors) -> None:
-        """Forget them."""
-        self._known.remove(known)
 
     async def fetch(
         self, codec: VectorCodec, keys: Sequence[str], *, redis_is_away: bool = False, with_tokens: bool = False
@@ -103,9 +93,9 @@ class VectorCache:
 
     async def _find_known(self, codec: VectorCodec, keys: Sequence[str]) -> dict[str, CachedVector]:
         if len(keys) <= FEW_KEYS:
-            known = self._known.find(codec.namespace, keys)
+            known = self.known.find(codec.namespace, keys)
         else:
-            known = await asyncio.to_thread(self._known.find, codec.namespace, keys)
+            known = await asyncio.to_thread(self.known.find, codec.namespace, keys)
         return {key: CachedVector(vector, TOKENS_NOT_KNOWN) for key, vector in known.items()}
 
     async def _fetch_shared(self, codec: VectorCodec, keys: Sequence[str]) -> dict[str, CachedVector]:

@@ -14,6 +14,8 @@ import orjson
 from api.given_embeddings import EmbeddingsOrigin, read_origin
 from api.known_vectors import KnownVectors
 from api.text_keys import KEYS_FILE, TextKeys
+from api.vector_lengths import unusable_rows
+from shared.embedding_cache import Vector
 from shared.errors import CorpusError
 
 VECTORS_FILE = "vectors.npy"
@@ -36,10 +38,31 @@ class VectorFolder:
         """That of a corpus with this digest."""
         return cls(vectors_root(data_dir) / f"{digest[:16]}-{namespace}")
 
+    @classmethod
+    def of_spellings(cls, data_dir: Path, digest: str, namespace: str) -> "VectorFolder":
+        """That of texts as clients spell them."""
+        return cls(vectors_root(data_dir) / f"spellings-{digest[:16]}-{namespace}")
+
     @property
     def vectors(self) -> Path:
         """The file of a finished computation."""
         return self.path / VECTORS_FILE
+
+    def load(self, shape: tuple[int, int]) -> Vector:
+        """The finished vectors, mapped; raises `CorpusError` where the file is damaged or another shape's."""
+        path = self.vectors
+        try:
+            vectors: Vector = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise CorpusError(f"{path} is damaged ({error}): remove it, it will be computed again.") from error
+        if vectors.shape != shape or vectors.dtype != np.float32:
+            raise CorpusError(f"{path} has the shape {vectors.shape}: remove it, it will be computed again.")
+        if len(unusable := unusable_rows(vectors)):
+            raise CorpusError(
+                f"{path} has {len(unusable)} rows that are no vectors, row {unusable[0]} first: "
+                "remove it, it will be computed again."
+            )
+        return vectors
 
     @property
     def described(self) -> bool:

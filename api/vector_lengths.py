@@ -15,3 +15,9 @@ def vector_lengths(vectors: Vectors) -> NDArray[np.float32]:
         chunk = vectors[start : start + CHUNK_ROWS]
         lengths[start : start + CHUNK_ROWS] = np.sqrt(np.einsum("ij,ij->i", chunk, chunk))
     return lengths
+
+
+def unusable_rows(vectors: Vectors) -> NDArray[np.intp]:
+    """Rows that cannot be the vector of a text: all zero, or not finite."""
+    lengths = vector_lengths(vectors)
+    return np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))

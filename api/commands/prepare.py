@@ -3,39 +3,32 @@
 import asyncio
 import logging
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
-from tqdm import tqdm
 
-from api.commands.output import progress_interval
-from api.corpus_embedding import PartialEmbeddings, embed_corpus, unusable_rows
+from api.commands.output import progress_bar
 from api.corpus_pointer import CorpusPointer, changed_corpus, snapshots_in_use
-from api.embedding_side import EmbeddingSide, running_embedding_side
-from api.given_embeddings import EmbeddingsOrigin, check_embeddings
+from api.embedding_side import EmbeddingSide, running_embedding_side, wait_for_worker
+from api.given_embeddings import check_embeddings
 from api.preparation_record import PreparationRecord, file_stamps, record_path, source_digest
 from api.snapshot import SnapshotManifest
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
+from api.vector_computation import TextSet, compute_vectors
 from api.vector_folder import VectorFolder
 from shared.artifacts import find_corpus, find_embeddings, open_corpus_folder
 from shared.corpus import Corpus, read_corpus
 from shared.corpus_source import CorpusSource
 from shared.embedding_cache import Vector
-from shared.errors import CorpusError, NotReadyError, UnknownCorpusError
+from shared.errors import CorpusError, UnknownCorpusError
 from shared.messages import Heartbeat
 from shared.redis_client import RedisError, redis_away
 from shared.settings import Settings
 from shared.wanted_corpora import hold_digest, read_wanted
-
-WORKER_WAIT_SECONDS = 900.0
-LOOK_FOR_WORKER_SECONDS = 0.2
 
 log = logging.getLogger("prepare")
 
@@ -114,7 +107,7 @@ def _find_earlier(data_dir: Path, source: Source) -> PreparationRecord | None:
 async def _prepare(source: Source, earlier: PreparationRecord | None, corpus: Corpus | None, *, publish: bool) -> Path:
     data_dir = source.settings.data_dir
     async with running_embedding_side(source.settings) as side:
-        worker = await _wait_for_worker(side)
+        worker = await wait_for_worker(side)
         if earlier and earlier.fits(worker) and (folder := earlier.find_snapshot(data_dir)):
             log.info("nothing has changed since the snapshot %s was made: it is used again", folder.name[:12])
         else:
@@ -176,52 +169,7 @@ def _make_snapshot_of_given(settings: Settings, given: Path, corpus: Corpus, wor
     return folder
 
 
-async def _wait_for_worker(side: EmbeddingSide) -> Heartbeat:
-    """The worker says in which namespace and dimension it embeds: wait until one is up."""
-    gives_up_at = time.monotonic() + WORKER_WAIT_SECONDS
-    if not side.directory.serving():
-        log.info("waiting for a worker: it says which vectors fit (%s)", side.directory.why_not_serving())
-    while not (serving := side.directory.serving()):
-        if time.monotonic() > gives_up_at:
-            raise NotReadyError(f"{side.directory.why_not_serving()} Waited {WORKER_WAIT_SECONDS:.0f} seconds.")
-        await asyncio.sleep(LOOK_FOR_WORKER_SECONDS)
-    return serving[0]
-
-
 async def _computed(settings: Settings, corpus: Corpus, worker: Heartbeat, side: EmbeddingSide) -> Vector:
     folder = VectorFolder.of_corpus(settings.data_dir, corpus.digest, worker.namespace)
-    if not folder.vectors.exists():
-        partial = PartialEmbeddings.open(folder.path, len(corpus.premises), worker.dimension)
-        missing = partial.missing_rows()
-        log.info("embedding %d of %d premises through the queue", len(missing), len(corpus.premises))
-        await _embed_with_progress(corpus, missing, partial, side)
-        partial.finish()
-    vectors = _load_computed(folder.vectors, (len(corpus.premises), worker.dimension))
-    texts = [premise.text for premise in corpus.premises]
-    folder.describe(texts, EmbeddingsOrigin(corpus.digest, corpus.revision, worker.namespace))
+    vectors, _ = await compute_vectors(TextSet.of_corpus(corpus), folder, side, worker, progress_bar)
     return vectors
-
-
-def _load_computed(path: Path, shape: tuple[int, int]) -> Vector:
-    try:
-        vectors: Vector = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise CorpusError(f"{path} is damaged ({error}): remove it, it will be computed again.") from error
-    if vectors.shape != shape:
-        raise CorpusError(f"{path} has the shape {vectors.shape}: remove it, it will be computed again.")
-    if len(unusable := unusable_rows(vectors)):
-        raise CorpusError(
-            f"{path} has {len(unusable)} rows that are no vectors, row {unusable[0]} first: "
-            "remove it, it will be computed again."
-        )
-    return vectors
-
-
-async def _embed_with_progress(
-    corpus: Corpus, missing: NDArray[np.intp], partial: PartialEmbeddings, side: EmbeddingSide
-) -> None:
-    texts = [premise.text for premise in corpus.premises]
-    done = len(texts) - len(missing)
-    label, interval = "Embedding the corpus", progress_interval()
-    with tqdm(total=len(texts), initial=done, unit=" premises", desc=label, mininterval=interval) as bar:
-        await embed_corpus(texts, missing, partial, side.embeddings, bar.update)

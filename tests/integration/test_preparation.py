@@ -68,6 +68,18 @@ def test_a_preparation_that_lost_one_of_its_files_serves_no_row_of_zeros(deploym
     assert np.load(vectors).any(axis=1).all()
 
 
+def test_a_new_revision_costs_its_changes_alone(deployment: FakeDeployment) -> None:
+    corpus = copied_corpus(deployment)
+    prepared(deployment, DATA=str(corpus))
+    [changed, *_] = sorted((corpus / "Declarations").iterdir())
+    changed.write_text(changed.read_text().replace('"kind": "theorem"', '"kind": "axiom"', 2))
+    for key in deployment.client.scan_iter("emb:*"):
+        deployment.client.delete(key)
+    said = prepared(deployment, DATA=str(corpus))
+    assert f"{ROWS - 2} of {ROWS} premises are known from other corpora" in said
+    assert f"embedding 2 of {ROWS} premises" in said
+
+
 def test_computed_embeddings_with_a_row_of_zeros_are_refused(deployment: FakeDeployment) -> None:
     run_prepare(deployment.folder / "first.log", deployment.environment)
     [path] = (deployment.folder / "state" / "embeddings").glob("*/vectors.npy")

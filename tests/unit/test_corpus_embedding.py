@@ -14,9 +14,9 @@ from api.corpus_embedding import (
     WINDOW_JOBS,
     PartialEmbeddings,
     embed_corpus,
-    unusable_rows,
 )
 from api.embedding_client import Embedded, EmbeddingClient, EmbeddingOrder, TextGroup
+from api.vector_lengths import unusable_rows
 from shared.embedding_cache import Vector
 from shared.errors import CorpusError, OverloadedError
 from tests.corpora import unit_vectors
@@ -108,10 +108,10 @@ def test_every_row_gets_the_vector_of_its_text_however_many_jobs_that_takes(
     monkeypatch.setattr("api.corpus_embedding.PAUSE_SECONDS", 0.0)
     texts = [f"{'x' * (row % 50)} {row}" for row in range(chunks * ROWS_OF_A_JOB - 3)]
     partial = PartialEmbeddings.open(tmp_path, len(texts), FAKE_DIMENSION)
-    client, finished = FakeClient(), list[int]()
+    client, finished = FakeClient(), list[Embedded]()
     missing = partial.missing_rows()
     asyncio.run(embed_corpus(texts, missing, partial, cast("EmbeddingClient", client), finished.append))
-    assert sum(finished) == len(texts)
+    assert sum(embedded.embedded_texts for embedded in finished) == len(texts)
     assert client.most_running <= WINDOW_JOBS
     np.testing.assert_array_equal(np.load(partial.finish()), [vector_of(text) for text in texts])
 

@@ -34,7 +34,7 @@ class Host:
         self.texts = [premise.text for premise in self.corpus.premises]
         self.vectors = unit_vectors(200, DIMENSION)
         self.cache = VectorCache(async_redis(NOWHERE))
-        self.folders = KnownFolders(self.data_dir, self.cache)
+        self.folders = KnownFolders(self.data_dir, self.cache.known)
 
     def write_snapshot(self, namespace: str | None = "ns", *, seed: int = 0) -> Path:
         vectors = unit_vectors(200, DIMENSION, seed=seed)
@@ -106,14 +106,14 @@ def test_a_corpus_that_comes_later_is_found_and_one_that_goes_is_forgotten(host:
     shutil.rmtree(folder.path)
     host.look()
     assert not host.knows(host.texts[0])
-    assert host.cache.known_texts == 0
+    assert host.cache.known.texts() == 0
 
 
 def test_a_corpus_in_both_places_counts_once(host: Host) -> None:
     host.write_snapshot()
     host.write_folder()
     host.look()
-    assert host.cache.known_texts == 200
+    assert host.cache.known.texts() == 200
 
 
 def test_an_unfinished_folder_is_used_once_it_is_finished(host: Host) -> None:
