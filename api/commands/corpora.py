@@ -1,7 +1,6 @@
 """`premises corpora`: which corpora a running deployment serves beside its default one, each at a URL prefix."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -133,12 +132,12 @@ def watch_command() -> None:
 
 def _with_redis(work: Callable[["redis.asyncio.Redis", "Settings"], Awaitable[Result]]) -> Result:
     """Do something with the deployment's Redis; raises `NotReadyError`, which says how to name it, where it is away."""
-    from api.commands.state_folder import of_running_server
+    from api.commands.running_server import of_running_server
     from shared.errors import NotReadyError
     from shared.redis_client import RedisError, async_redis
     from shared.settings import load_settings
 
-    settings = of_running_server(load_settings(), os.environ)
+    settings = of_running_server(load_settings())
 
     async def connected() -> Result:
         client = async_redis(settings.redis_url)

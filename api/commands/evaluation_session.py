@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import os
 import random
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from api.commands.corpus_argument import open_named_corpus, settings_of_corpus
 from api.commands.output import progress_bar
 from api.commands.readiness import base_url
-from api.commands.state_folder import of_running_server
+from api.commands.running_server import of_running_server
 from api.evaluation.accessible_premises import AccessiblePremises, LeftOut, PlacedCorpus, PlacedQuery
 from api.evaluation.evaluation_set import EvaluationQuery, EvaluationSet
 from api.evaluation.evaluator import Evaluator
@@ -184,7 +183,7 @@ class EvaluationSession:
         """The corpus with its vectors, as replicas would map it; no replica is told of it."""
         from api.commands.prepare import prepare
 
-        self._settings = of_running_server(self._settings, os.environ)
+        self._settings = of_running_server(self._settings)
         asyncio.run(require_worker(self._settings))
         return prepare(self._settings, publish=False)
 

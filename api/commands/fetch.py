@@ -48,7 +48,7 @@ def fetch_command(*, wants_snapshot: bool | None, as_json: bool, **options: str 
     HF_TOKEN, for private and gated repositories, is used by this command (and `premises publish`) alone. An
     interrupted download goes on where it stopped; with HF_HUB_OFFLINE=1 nothing is downloaded, but all is verified.
     """
-    from api.commands.state_folder import of_running_server
+    from api.commands.running_server import of_running_server
     from api.publishing.fetching import FetchReport, fetch_corpus, fetch_models
     from shared.log_setup import set_up_logging
     from shared.settings import load_settings
@@ -65,7 +65,7 @@ def fetch_command(*, wants_snapshot: bool | None, as_json: bool, **options: str 
         fetched = fetch_corpus(settings)
     if fetched and not as_json:
         _tell(fetched, settings)
-    to_do = _prepare(fetched, of_running_server(settings, os.environ), wants_snapshot=wants_snapshot)
+    to_do = _prepare(fetched, of_running_server(settings), wants_snapshot=wants_snapshot)
     if as_json:
         print_json(FetchReport(models=models, corpus=fetched, is_prepared=to_do is None, to_do=to_do))
     elif wants_snapshot or (fetched and wants_snapshot is None):

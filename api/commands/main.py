@@ -14,9 +14,12 @@ from api.commands.command_group import OrderedGroup
 from api.commands.compare import compare_command
 from api.commands.corpora import corpora_command
 from api.commands.diff import diff_command
+from api.commands.embed import embed_command
 from api.commands.evaluate import evaluate_command
 from api.commands.fetch import fetch_command
+from api.commands.match import match_command
 from api.commands.publish import publish_command
+from api.commands.warm import warm_command
 from shared.corpus_prefix import check_prefix
 from shared.errors import PremiseServerError
 from shared.log_setup import set_up_logging
@@ -24,7 +27,7 @@ from shared.settings import load_settings
 
 SECTIONS = {
     "Run the server": ("serve", "prepare", "flower"),
-    "A corpus through its life": ("fetch", "check", "diff", "embed", "warm", "publish", "corpora"),
+    "A corpus through its life": ("fetch", "check", "diff", "embed", "warm", "match", "publish", "corpora"),
     "Measure how well it finds": ("evaluate", "compare"),
 }
 
@@ -131,6 +134,9 @@ premises.add_command(diff_command)
 premises.add_command(evaluate_command)
 premises.add_command(publish_command)
 premises.add_command(corpora_command)
+premises.add_command(embed_command)
+premises.add_command(match_command)
+premises.add_command(warm_command)
 
 
 @premises.command(

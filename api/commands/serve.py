@@ -15,6 +15,7 @@ from api.commands.flower import LOOPBACK, check_flower, flower_notice, flower_ur
 from api.commands.orphan_guard import OrphanGuard
 from api.commands.readiness import base_url, wait_until_ready
 from api.commands.redis_server import find_redis_binary, free_loopback_port, redis_command, wait_for_redis
+from api.commands.running_server import RunningServer
 from api.commands.state_folder import StateFolder
 from api.commands.supervisor import Supervisor
 from api.commands.terminal import Terminal, welcome
@@ -125,7 +126,7 @@ class LocalServer:
             with suppress(asyncio.CancelledError):
                 await work
         finally:
-            self._folder.note_redis(None)
+            RunningServer.forget(self._settings.data_dir)
             await self._supervisor.stop_all()
             self._terminal.write("stopped")
 
@@ -142,7 +143,7 @@ class LocalServer:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._supervisor.keep_running(self._redis))
                 await wait_for_redis(self._redis_url)
-                self._folder.note_redis(self._redis_url)
+                RunningServer.of(self._settings, self._redis_url).write(self._settings.data_dir)
                 withdraw_snapshot(self._settings.data_dir)
                 if self._hub_token:
                     await self._supervisor.run_to_end(fetch_child(self._hub_token))

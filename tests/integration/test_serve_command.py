@@ -12,6 +12,7 @@ import pytest
 
 from api.commands.readiness import wait_until_ready
 from api.commands.redis_server import find_redis_binary, free_loopback_port, redis_version
+from api.commands.running_server import RunningServer
 from api.commands.state_folder import StateFolder
 from tests.embedding_fakes import wait_until
 from tests.local_server import READY_SECONDS, running_server
@@ -46,7 +47,7 @@ def test_an_evaluation_in_process_finds_the_redis_of_the_server_in_its_folder(tm
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         assert "evaluation.jsonl: 3 queries" in done.stdout
-    assert StateFolder(state).noted_redis() is None
+    assert RunningServer.find(state) is None
 
 
 def test_a_second_sigint_does_not_wait_for_a_worker_that_hangs(tmp_path: Path) -> None:
