@@ -36,13 +36,15 @@ def test_beside_a_running_server_its_worker_is_used_and_the_server_knows_the_tex
         "state": STATE,
         "new_premises": [{"name": f"n{number}", "decl": text} for number, text in enumerate(texts)],
         "imported_modules": [],
+        "k": 32,
     }
     with running_server(state) as server:
         server.wait_for("The premise server is ready")
         httpx.post(f"{server.url}/retrieve", json=body | {"new_premises": []}, timeout=60).raise_for_status()
         known = Scrape.from_api(server.url)["premises_known_texts"]
         assert "No server runs" not in embed(project, state)
-        wait_until(lambda: Scrape.from_api(server.url)["premises_known_texts"] > known, 30)
+        both = known + 2 * len(texts)  # the corpus's own texts, and as a client spells them
+        wait_until(lambda: Scrape.from_api(server.url)["premises_known_texts"] == both, 30)
         before = Scrape.from_api(server.url)
         assert len(httpx.post(f"{server.url}/retrieve", json=body, timeout=60).json()) == 20
         growth = Growth(before, Scrape.from_api(server.url))

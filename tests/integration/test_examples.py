@@ -17,6 +17,7 @@ import httpx
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from api.uploaded_texts import read_uploads
 from tests.embedding_fakes import wait_until
 from tests.fake_deployment import MODEL, FakeDeployment, fake_deployment
 from tests.processes import run_prepare, running, running_api
@@ -164,6 +165,25 @@ def test_a_goal_that_is_refused_is_told_and_tried_again(served: Served, tmp_path
     assert read_rankings(output).keys() == {"good"}
     goals.write_text("no goal\n")
     assert "goals.jsonl, line 1: " in run_script("rank_goals.py", str(goals), str(output), "--url", served.url).stderr
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_a_curl_that_keeps_uploads_stands_before_the_real_one(served: Served, tmp_path: Path) -> None:
+    body = json.dumps({"state": "⊢ True", "new_premises": [{"name": "é.t", "decl": "theorem é.t : True"}], "k": 1})
+    path = f"{EXAMPLES / 'keep-uploads'}:{os.environ['PATH']}"
+    command = ["curl", "-s", "-X", "POST", "--header", "Content-Type: application/json", "--data", "@-"]
+    shown = subprocess.run(
+        [*command, f"{served.url_with_key}/retrieve"],
+        env={"PATH": path, "KEEP_UPLOADS_IN": str(tmp_path / "sent")},
+        input=body, capture_output=True, encoding="utf-8", timeout=SECONDS, check=True,
+    )  # fmt: skip
+    assert len(json.loads(shown.stdout)) == 1
+    [kept] = (tmp_path / "sent").iterdir()
+    assert [(upload.name, upload.text) for upload in read_uploads(kept)] == [("é.t", "theorem é.t : True")]
+    get = ["curl", "-s", f"{served.url_with_key}/max-new-premises"]
+    environment = {"PATH": path, "KEEP_UPLOADS_IN": str(tmp_path / "sent")}
+    assert subprocess.run(get, env=environment, capture_output=True, timeout=SECONDS, check=True).stdout == b"2048"
+    assert len(list((tmp_path / "sent").iterdir())) == 1
 
 
 def test_the_lean_example_names_routes_that_the_server_has(served: Served) -> None:
