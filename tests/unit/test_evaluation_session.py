@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from api.commands.evaluation_session import EvaluationOptions, choose
-from api.commands.state_folder import StateFolder, of_running_server
+from api.commands.running_server import RunningServer, of_running_server
+from api.commands.state_folder import StateFolder
 from api.evaluation.evaluation_set import EvaluationQuery
 from shared.settings import Settings
 
@@ -55,11 +56,11 @@ def test_the_corpus_is_the_demo_unless_one_is_named(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_redis_of_a_running_server_is_found_unless_another_is_named(tmp_path: Path) -> None:
-    folder = StateFolder(tmp_path)
     settings = Settings(data_dir=tmp_path)
-    assert of_running_server(settings, {}) == settings
-    folder.note_redis("redis://127.0.0.1:7777/0")
-    assert of_running_server(settings, {}).redis_url == "redis://127.0.0.1:7777/0"
-    assert of_running_server(settings, {"REDIS_URL": "redis://elsewhere/0"}) == settings
-    folder.note_redis(None)
-    assert of_running_server(settings, {}) == settings
+    named = Settings(data_dir=tmp_path, redis_url="redis://elsewhere/0")
+    assert of_running_server(settings) == settings
+    with StateFolder(tmp_path).locked():
+        RunningServer.of(settings, "redis://127.0.0.1:7777/0").write(tmp_path)
+        assert of_running_server(settings).redis_url == "redis://127.0.0.1:7777/0"
+        assert of_running_server(named) == named
+    assert of_running_server(settings) == settings
