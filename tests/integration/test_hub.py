@@ -13,7 +13,8 @@ import pytest
 
 from shared.corpus import read_corpus
 from tests.corpora import pack_corpus, unit_vectors, write_plain_corpus
-from tests.hub_stub import Fault, HubRepository, HubStub, running_hub
+from tests.hub_repositories import Fault, HubRepository, HubStub
+from tests.hub_stub import running_hub
 
 DATA_REPO = "someone/premises"
 MODEL_ID = "someone/encoder"

@@ -17,7 +17,8 @@ from shared.heartbeats import live_workers
 from tests.corpora import unit_vectors, write_plain_corpus
 from tests.embedding_fakes import wait_until
 from tests.fake_deployment import fake_deployment
-from tests.hub_stub import HubRepository, HubStub, running_hub
+from tests.hub_repositories import HubRepository, HubStub
+from tests.hub_stub import running_hub
 
 REPO = "me/premises"
 REVISION = "v4.0.0"
