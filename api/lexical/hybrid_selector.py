@@ -45,7 +45,7 @@ class HybridSelector:
             hits = self.index.search(question.state_vectors, question.selection, max(POOL, question.k))
             new_scores = self.index.score(question.state_vectors, question.new_vectors)
         with stages.timing("rank"):
-            surroundings = Surroundings(question.selection, self.reader.read(question.new_premises, self.uses))
+            surroundings = Surroundings(question.selection, self.reader.read(question.new_premises))
             goals = self.stage.index.read_texts([goal_symbols(state) for state in question.states])
             return [
                 self._rank_goal(question, surroundings, goal, vector, self._merge(hit, of_new))
@@ -93,11 +93,12 @@ def open_hybrid_selector(corpus: CorpusView, folder: Path, index: PremiseIndex) 
     """Map the lexical index of a corpus in its snapshot's folder, and load the trained ranking."""
     terms = TermIndex.open(folder)
     by_row = count_rows(load_uses(), corpus.find_rows, terms.rows)
+    uses = UseCounts.of(by_row, corpus.module_of_row, len(corpus.modules))
     return HybridSelector(
         corpus=corpus,
         index=index,
         stage=LexicalStage(corpus, terms),
-        reader=NewPremiseReader(terms, corpus.find_rows),
-        uses=UseCounts.of(by_row, corpus.module_of_row, len(corpus.modules)),
+        reader=NewPremiseReader(terms, uses, corpus.find_rows),
+        uses=uses,
         ranker=Ranker.load(),
     )

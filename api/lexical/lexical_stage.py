@@ -12,7 +12,7 @@ from api.accessibility import CorpusView, Selection
 from api.lexical.candidates import Places, Scores, first_places, most_used
 from api.lexical.features import CandidateTable, RequestCounts, Values, compute_features
 from api.lexical.module_paths import DIRECTORY_DEPTH, NO_PATH, Paths, count_shared, number_paths
-from api.lexical.term_index import FieldTerms, TermIndex, TextTerms
+from api.lexical.term_index import CountedTexts, FieldTerms, TermIndex, TextTerms
 from api.lexical.use_counts import UseCounts
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -28,6 +28,7 @@ class NewPremises:
     """What is known of a request's new premises, in its order."""
 
     terms: Sequence[TextTerms]
+    counted: CountedTexts
     is_theorem: NDArray[np.bool_]
     uses: NDArray[np.float32]
     mentions: NDArray[np.int32]
@@ -35,7 +36,7 @@ class NewPremises:
     @classmethod
     def none(cls) -> Self:
         """No new premise."""
-        return cls((), np.zeros(0, np.bool_), np.zeros(0, np.float32), np.zeros(0, np.int32))
+        return cls((), CountedTexts.of(()), np.zeros(0, np.bool_), np.zeros(0, np.float32), np.zeros(0, np.int32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +69,7 @@ class LexicalStage:
         """BM25 of rows and new premises, shape (rows + new premises,), 0 for what the caller may not see."""
         scores = self.index.score_rows(goal.counted)
         scores *= surroundings.selection.mask
-        return np.concatenate([scores, self.index.score_texts(goal.counted, surroundings.new.terms)])
+        return np.concatenate([scores, self.index.score_texts(goal.counted, surroundings.new.counted)])
 
     def propose(
         self, dense_places: Places, lexical: Scores, surroundings: Surroundings, uses: UseCounts, depth: int

@@ -42,6 +42,7 @@ from api.name_table import NameTable
 
 Terms = NDArray[np.int32]
 Rows = NDArray[np.integer]
+NO_TERMS: Terms = np.empty(0, dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +70,32 @@ class TextTerms:
         """A term of the conclusion, NO_TERM beyond its end."""
         conclusion = self.fields[CONCLUSION]
         return int(conclusion[place]) if place < len(conclusion) else NO_TERM
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CountedTexts:
+    """What BM25 counts of several texts, behind one another."""
+
+    terms: Terms
+    owners: Terms
+    """Place of the text that has the term, shape (len(terms),)."""
+    repeats: Scores
+    lengths: Terms
+    """Length of the term's text, shape (len(terms),)."""
+    count: int
+    """Texts."""
+
+    @classmethod
+    def of(cls, texts: Sequence[TextTerms]) -> Self:
+        """Join texts."""
+        sizes = [len(text.counted) for text in texts]
+        return cls(
+            terms=np.concatenate([NO_TERMS, *(text.counted for text in texts)]),
+            owners=np.repeat(np.arange(len(texts), dtype=np.int32), sizes),
+            repeats=np.concatenate([np.empty(0, dtype=np.float32), *(text.repeats for text in texts)]),
+            lengths=np.repeat(_as_terms([text.length for text in texts]), sizes),
+            count=len(texts),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,20 +193,14 @@ class TermIndex:
             scores[self.posting_rows[start:end]] += self.addends[start:end]
         return scores
 
-    def score_texts(self, counted: Terms, texts: Sequence[TextTerms]) -> Scores:
-        """BM25 of texts, shape (len(texts),): what rows with the same terms would have."""
-        if not texts:
-            return np.zeros(0, dtype=np.float32)
+    def score_texts(self, counted: Terms, texts: CountedTexts) -> Scores:
+        """BM25 of texts, shape (texts.count,): what rows with the same terms would have."""
         weights = np.zeros(self.terms, dtype=np.float32)
         weights[counted] = self._searched_rarity[counted]
-        terms = np.concatenate([text.counted for text in texts])
-        owners = np.repeat(np.arange(len(texts)), [len(text.counted) for text in texts])
-        shared = np.flatnonzero(weights[terms])
-        terms, owners = terms[shared], owners[shared]
-        repeats = np.concatenate([text.repeats for text in texts])[shared]
-        lengths = np.array([text.length for text in texts])[owners]
-        addends = addends_of(weights[terms], repeats, lengths, self.mean_length)
-        return np.bincount(owners, addends, len(texts)).astype(np.float32)
+        shared = np.flatnonzero(weights[texts.terms])
+        rarity = weights[texts.terms[shared]]
+        addends = addends_of(rarity, texts.repeats[shared], texts.lengths[shared], self.mean_length)
+        return np.bincount(texts.owners[shared], addends, texts.count).astype(np.float32)
 
     def field(self, rows: Rows, field: int) -> FieldTerms:
         """The terms of one field of rows."""

@@ -284,7 +284,7 @@ def main() -> None:
             "queries": len(everything),
             "queries_with_dense_features": int(examples.has_dense.sum()),
             "model": "all-MiniLM-L6-v2 (demo)",
-            "vectors_digest": hashlib.sha256(np.ascontiguousarray(examples.features).data).hexdigest()[:16],
+            "examples_digest": hashlib.sha256(np.ascontiguousarray(examples.features).data).hexdigest()[:16],
         },
         "cross_validated_recall": dict(
             zip(map(str, CUTOFFS), recalls(examples, outputs, judged).mean(axis=0).round(4).tolist(), strict=True)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from api.lexical.identifiers import list_identifiers, split_words
 from api.lexical.symbols import statement_symbols
 from api.lexical.term_files import CONCLUSION, CONTEXT, NAME_WORDS, NO_TERM
-from api.lexical.term_index import TermIndex
+from api.lexical.term_index import CountedTexts, TermIndex
 from api.lexical.term_index_writer import write_term_index
 from shared.corpus import read_corpus
 from tests.corpora import declaration, write_corpus
@@ -67,7 +67,7 @@ def test_a_new_premise_scores_as_the_row_of_its_name_and_statement(
     [goal] = index.read_texts([statement_symbols("", "", query)])
     texts = index.read_texts([statement_symbols(f"A.t{place}", "", text) for place, text in enumerate(types)])
     of_rows = index.score_rows(goal.counted)[: len(types)]
-    np.testing.assert_allclose(index.score_texts(goal.counted, texts), of_rows, rtol=1e-5)
+    np.testing.assert_allclose(index.score_texts(goal.counted, CountedTexts.of(texts)), of_rows, rtol=1e-5)
 
 
 def test_a_new_premise_has_the_fields_of_the_row_of_its_name_and_statement(tmp_path: Path) -> None:
