@@ -44,6 +44,8 @@ class Selectors:
     def find(self, name: str | None) -> Selector:
         """A selector by its name; None means the default one."""
         name = name or self.default
+        if made := self._made.get(name):  # nobody waits for the making of another one
+            return made
         with self._lock:
             if name not in self._made:
                 self._made[name] = self._makers[name]()

@@ -92,6 +92,7 @@ class HybridSelector:
 def open_hybrid_selector(corpus: CorpusView, folder: Path, index: PremiseIndex) -> HybridSelector:
     """Map the lexical index of a corpus in its snapshot's folder, and load the trained ranking."""
     terms = TermIndex.open(folder)
+    terms.touch()
     by_row = count_rows(load_uses(), corpus.find_rows, terms.rows)
     uses = UseCounts.of(by_row, corpus.module_of_row, len(corpus.modules))
     return HybridSelector(

@@ -149,6 +149,12 @@ class TermIndex:
             mentions=map_array(folder / MENTIONS_FILE, np.int32),
         )
 
+    def touch(self) -> None:
+        """Read the files once, so that no request waits for the disk."""
+        for array in vars(self).values():
+            if isinstance(array, np.ndarray):
+                array.max(initial=0)
+
     @property
     def rows(self) -> int:
         """Rows of the corpus."""
