@@ -122,6 +122,8 @@ class CorporaFollower:
         del self._followed[prefix]
         if followed.task:
             await cancel_and_wait([followed.task])
+        if corpus.claim:
+            await corpus.claim.release()
         if corpus.retriever:
             self._leaving[prefix] = weakref.ref(corpus.retriever.snapshot)
         corpus.retriever, corpus.problem = None, REMOVED

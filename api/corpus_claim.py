@@ -39,6 +39,10 @@ redis.call('HSET', KEYS[1], 'digest', digest, 'until', now + claim_seconds, 'sur
 return {digest, tostring(sure_at - now)}
 """
 
+RELEASE = """
+if redis.call('HGET', KEYS[1], 'digest') == ARGV[1] then redis.call('DEL', KEYS[1]) end
+"""
+
 log = logging.getLogger("api")
 
 
@@ -69,6 +73,13 @@ class CorpusClaim:
             else:
                 self._judge(held.decode(), sure=float(unsure_seconds) <= 0)
             await asyncio.sleep(RENEW_SECONDS if self.settled else RENEW_SECONDS / 4)
+
+    async def release(self) -> None:
+        """Let another corpus be claimed at once: nobody is to serve this one any more.  Redis being away is no harm."""
+        try:
+            await self.client.eval(RELEASE, 1, self.key, self.digest)
+        except RedisError as error:
+            log.debug("claim not released, it ends by itself: %s", type(error).__name__)
 
     def why_not_ready(self) -> str | None:
         """A sentence while this replica must not serve, else None."""

@@ -14,7 +14,7 @@ from shared.wanted_corpora import read_wanted
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 20.0
-"""So long nobody has to report: processes do so every second."""
+"""So long nobody has to report, which processes do every second, and what was removed before may be claimed still."""
 
 DIGEST_SHOWN = 12
 
@@ -86,11 +86,14 @@ async def wait_until_served(client: redis.asyncio.Redis, prefix: str) -> None:
         replicas = [report.corpora[prefix] for report in states if report.kind == "replica"]
         if replicas and all(report.state == "ready" for report in replicas):
             return
-        if failed := next((report for report in replicas if report.state in ("failed", "conflict")), None):
+        conflict = next((report for report in replicas if report.state == "conflict"), None)
+        if failed := next((report for report in replicas if report.state == "failed"), None):
             raise NotReadyError(failed.detail)
-        if states:
+        if states and not conflict:
             heard_at = time.monotonic()
         elif time.monotonic() - heard_at > PATIENCE_SECONDS:
+            if conflict:
+                raise NotReadyError(conflict.detail)
             raise NotReadyError("No API process reports: is REDIS_URL that of the deployment, and is its API running?")
         said = _say(said, replicas)
         await asyncio.sleep(LOOK_SECONDS)

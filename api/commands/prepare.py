@@ -56,7 +56,7 @@ def _alone_on(data_dir: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("another preparation is at work on %s: waiting for its end", data_dir)
+        log.info("another preparation is at work in this data folder: waiting for its end")
         lock.acquire()
     try:
         yield

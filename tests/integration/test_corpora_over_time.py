@@ -87,6 +87,15 @@ def awaited_jobs(served: SeveralCorpora) -> int:
     return int(served.get("/status").json()["replica"]["awaited_jobs"])
 
 
+def test_a_prefix_whose_corpus_was_removed_takes_another_one(served: SeveralCorpora, tmp_path: Path) -> None:
+    for name in ("A.before", "A.after"):
+        folder = write_corpus(tmp_path / name, {"A": [declaration(name)]})
+        added = served.run("add", "again", "--data", str(folder), "--wait")
+        assert added.popen.returncode == 0, added.output()
+        assert served.names("/again") == [name]
+        assert served.run("remove", "again").popen.returncode == 0
+
+
 def test_vectors_of_another_model_are_refused_with_a_sentence(served: SeveralCorpora, tmp_path: Path) -> None:
     folder = write_corpus(tmp_path / "foreign", {"A": [declaration("A.foreign")]}, revision="v5.2.0")
     np.save(tmp_path / "foreign.npy", unit_vectors(1))
