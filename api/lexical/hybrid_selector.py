@@ -20,6 +20,8 @@ from api.selector import Question, StageClock
 
 POOL = 256
 """Premises that each ranking puts forward."""
+FARTHEST = -1.0
+"""What stands for the inner product with a damaged vector, which the vectors alone would not rank at all."""
 NOT_A_CANDIDATE = 0.0
 """Score of premises that a large k asks for beyond the candidates."""
 
@@ -72,7 +74,7 @@ class HybridSelector:
             return []
         rows = places[places < self.index.rows]
         of_new = new_scores[places[len(rows) :] - self.index.rows]
-        dense = np.concatenate([score_rows(self.index.flat, vector, rows), of_new])
+        dense = np.nan_to_num(np.concatenate([score_rows(self.index.flat, vector, rows), of_new]), nan=FARTHEST)
         features = self.stage.features(goal, places, dense, lexical[places], surroundings, self.uses)
         scores = self.ranker.score(features)
         order = np.argsort(-scores, kind="stable")
