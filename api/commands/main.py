@@ -37,6 +37,7 @@ Examples:
   premises fetch --revision v4.32.0                a published corpus, before the server starts
   premises check extraction/                       a new extraction: what is in it, what is wrong with it?
   premises diff hub:v4.31.0 extraction/            what does it change, what does it cost to embed?
+  premises embed extraction/                       compute the vectors that are not known yet
   premises publish extraction/ --repo me/premises  for everybody
   premises evaluate                                does the server find what proofs have used?
 """
