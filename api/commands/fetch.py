@@ -96,7 +96,7 @@ def _prepare(corpus: "FetchedCorpus | None", settings: "Settings", *, wants_snap
 
         prepare(settings)
         return None
-    return f"not prepared ({why_not}): `premises fetch --prepare`, or the next start of the server, does it"
+    return f"not prepared ({why_not.rstrip('.')}): `premises fetch --prepare`, or the next start of the server, does it"
 
 
 def _why_not_by_itself(corpus: "FetchedCorpus | None", settings: "Settings") -> str | None:

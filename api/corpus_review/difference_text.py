@@ -28,7 +28,7 @@ def _overview(difference: CorpusDifference) -> Iterator[str]:
     for side in (before, after):
         yield f"{side.corpus}: revision {side.revision}, digest {side.digest}"
     if before.digest == after.digest:
-        yield "They are the same: what one is served as, so is the other."
+        yield "They are the same corpus."
         return
     added, removed = len(difference.modules_added), len(difference.modules_removed)
     yield f"  modules         {before.modules:,} → {after.modules:,}: {added:,} added, {removed:,} removed"
