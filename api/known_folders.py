@@ -63,6 +63,7 @@ class KnownFolders:
             if folder in self._open:
                 found[folder] = self._open[folder]
         self._open = found
+        self._useless = {folder for folder in self._useless if folder.exists()}
         once: dict[tuple[str, str], KnownVectors] = {}
         for known in found.values():
             once.setdefault((known.namespace, known.digest), known)

@@ -41,6 +41,7 @@ def test_beside_a_running_server_its_worker_is_used_and_the_server_knows_the_tex
     with running_server(state) as server:
         server.wait_for("The premise server is ready")
         httpx.post(f"{server.url}/retrieve", json=body | {"new_premises": []}, timeout=60).raise_for_status()
+        wait_until(lambda: Scrape.from_api(server.url)["premises_known_texts"] > 0)  # those of the demo corpus
         known = Scrape.from_api(server.url)["premises_known_texts"]
         assert "No server runs" not in embed(project, state)
         both = known + 2 * len(texts)  # the corpus's own texts, and as a client spells them

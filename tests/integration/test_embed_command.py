@@ -159,6 +159,7 @@ def test_the_first_hammer_call_of_an_embedded_project_makes_no_job(
     assert "/-- A fact. -/\naxiom My.t0 : True" in texts
     with running_api(deployment.folder / "api.log", deployment.environment) as url:
         upload(url, [])
+        wait_until(lambda: Scrape.from_api(url)["premises_known_texts"] > 0)  # those of the demo corpus
         known = Scrape.from_api(url)["premises_known_texts"]
         run(deployment, *words, project)
         forget_cached_texts(deployment)

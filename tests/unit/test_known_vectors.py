@@ -144,3 +144,14 @@ def test_a_damaged_snapshot_is_left_out_with_a_word_in_the_log(host: Host, caplo
     host.look()
     assert not host.knows(host.texts[0])
     assert caplog.text.count("are not used for new premises") == 1
+
+
+def test_a_damaged_folder_that_was_removed_is_used_once_it_is_made_anew(host: Host) -> None:
+    folder = host.write_folder()
+    folder.vectors.write_bytes(b"cut")
+    host.look()
+    shutil.rmtree(folder.path)
+    host.look()
+    host.write_folder()
+    host.look()
+    assert host.knows(host.texts[0])
