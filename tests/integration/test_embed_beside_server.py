@@ -30,7 +30,7 @@ def embed(corpus: Path, state: Path) -> str:
 
 
 def test_beside_a_running_server_its_worker_is_used_and_the_server_knows_the_texts(tmp_path: Path) -> None:
-    project, state = write_plain_corpus(tmp_path / "project", 20), tmp_path / "state"
+    project, state = write_plain_corpus(tmp_path / "project", 20, revision="mine"), tmp_path / "state"
     texts = read_spellings(project, read_corpus(project))
     body = {
         "state": STATE,
@@ -38,10 +38,11 @@ def test_beside_a_running_server_its_worker_is_used_and_the_server_knows_the_tex
         "imported_modules": [],
         "k": 32,
     }
-    with running_server(state) as server:
+    served = write_plain_corpus(tmp_path / "served", 3)
+    with running_server(state, f"--data={served}") as server:
         server.wait_for("The premise server is ready")
         httpx.post(f"{server.url}/retrieve", json=body | {"new_premises": []}, timeout=60).raise_for_status()
-        wait_until(lambda: Scrape.from_api(server.url)["premises_known_texts"] > 0)  # those of the demo corpus
+        wait_until(lambda: Scrape.from_api(server.url)["premises_known_texts"] > 0)  # those of the served corpus
         known = Scrape.from_api(server.url)["premises_known_texts"]
         assert "No server runs" not in embed(project, state)
         both = known + 2 * len(texts)  # the corpus's own texts, and as a client spells them
