@@ -22,7 +22,9 @@ EXPECTED = [UploadedText("A.t", "theorem A.t : True")]
         orjson.dumps({"method": "POST", "body": BODY}),
         orjson.dumps({"method": "POST", "body": orjson.dumps(BODY).decode()}),
         orjson.dumps({"name": "A.t", "decl": "theorem A.t : True"}),
-        gzip.compress(orjson.dumps(BODY) + b"\n\n" + orjson.dumps({"state": "⊢ True", "new_premises": None}) + b"\n"),
+        gzip.compress(
+            orjson.dumps(BODY) + b"\n\n" + orjson.dumps({"state": "⊢ True", "new_premises": None}) + b"\n", mtime=0
+        ),
     ],
 )
 def test_every_form_in_which_uploads_are_kept_is_read(tmp_path: Path, content: bytes) -> None:
@@ -42,7 +44,8 @@ def test_a_recorded_get_uploads_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"remember the milk", b"[1, 2]", b"{}", b'{"new_premises": [7]}', gzip.compress(b"{}")[:-9]]
+    "content",
+    [b"", b"remember the milk", b"[1, 2]", b"{}", b'{"new_premises": [7]}', gzip.compress(b"{}", mtime=0)[:-9]],
 )
 def test_a_file_that_is_no_upload_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "notes.txt").write_bytes(content)
