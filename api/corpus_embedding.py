@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from api.cancellation import cancel_and_wait
 from api.embedding_client import Embedded, EmbeddingClient, EmbeddingOrder, TextGroup
+from api.file_replacement import sync
+from api.mapped_file import map_npy
 from api.vector_folder import VECTORS_FILE
 from api.vector_lengths import unusable_rows
 from shared.embedding_cache import Vector
@@ -80,6 +82,7 @@ class PartialEmbeddings:
             )
         final = self.folder / VECTORS_FILE
         (self.folder / "partial.npy").replace(final)
+        sync(self.folder)
         (self.folder / "done.npy").unlink()
         return final
 
@@ -152,9 +155,9 @@ def _chunks_by_length(texts: Sequence[str], rows: NDArray[np.intp]) -> list[NDAr
 def _open_array(path: Path, dtype: type[Scalar], shape: tuple[int, ...]) -> NDArray[Scalar] | None:
     """The array as it lies; None where there is none of this type and shape."""
     try:
-        np.load(path, mmap_mode="r", allow_pickle=False)  # "r+" would fill up a file cut short with zeros
+        map_npy(path)  # "r+" would fill up a file cut short with zeros
         array: NDArray[Scalar] = np.load(path, mmap_mode="r+", allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError):  # cut short, or killed before its header was written
+    except (FileNotFoundError, ValueError):  # cut short, or killed before its header was written
         return None
     return array if array.shape == shape and array.dtype == dtype else None
 

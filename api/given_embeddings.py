@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
+from api.mapped_file import map_npy
 from api.vector_lengths import CHUNK_ROWS, vector_lengths
 from shared.corpus import Corpus
+from shared.corpus_files import parse_object, string_field
 from shared.errors import CorpusError
 from shared.messages import Heartbeat
 
 Vectors = NDArray[np.float32]
 
+SAID = ("corpus_digest", "revision", "namespace")
 READABLE_TYPES = (np.dtype(np.float32), np.dtype(np.float16))
 NORM_TOLERANCE = 1e-3
 
@@ -80,12 +82,13 @@ def read_origin(path: Path) -> EmbeddingsOrigin:
     """What is written beside an embeddings file; raises `CorpusError` where that cannot be read."""
     beside = path.with_suffix(".json")
     try:
-        fields = orjson.loads(beside.read_bytes())
-        return EmbeddingsOrigin(fields.get("corpus_digest"), fields.get("revision"), fields.get("namespace"))
+        fields = parse_object(beside.read_bytes())
+        said = {name: string_field(fields, name) for name in SAID if fields.get(name) is not None}
     except FileNotFoundError:
         return EmbeddingsOrigin()
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise CorpusError(f"{beside} cannot be read as a JSON object ({error}): mend or remove it.") from error
+    return EmbeddingsOrigin(**said)
 
 
 def _check_said(path: Path, what: str, found: str | None, expected: str) -> None:
@@ -98,13 +101,9 @@ def _check_said(path: Path, what: str, found: str | None, expected: str) -> None
 
 def _load_array(path: Path) -> NDArray[np.generic]:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        return map_npy(path)
+    except (OSError, ValueError) as error:
         raise CorpusError(f"The embeddings {path} are no whole .npy file ({error}): make or fetch it again.") from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise CorpusError(f"The embeddings {path} are an archive of arrays; expected one array in a .npy file.")
-    return array
 
 
 def _as_float32(array: NDArray[np.generic]) -> Vectors:

@@ -14,7 +14,6 @@ from api.known_vectors import KnownTables, KnownVectors
 from api.snapshot import DIGEST, INDEX_FILE, SnapshotManifest, check_files, snapshots_folder
 from api.vector_folder import VectorFolder, vectors_root
 from shared.embedding_cache import text_key
-from shared.errors import CorpusError
 
 LOOK_SECONDS = 2.0
 
@@ -74,7 +73,7 @@ class KnownFolders:
         try:
             if known := open_folder(folder):
                 self._open[folder] = known
-        except CorpusError as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one folder, the others serve
             self._useless.add(folder)
             if folder.exists():  # a snapshot may be removed at any time
                 log.warning("the vectors of %s are not used for new premises: %s", folder, error)

@@ -2,7 +2,7 @@
 
 import mmap
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,24 @@ def map_bytes(path: Path) -> mmap.mmap:
         ) from error
 
 
+def map_npy(path: Path) -> NDArray[Any]:
+    """The array of a .npy file; raises `OSError`, or `ValueError` where it is no such file or not whole."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # a header is read by Python's own parser: nobody lists what a damaged one raises
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    if not isinstance(array, np.memmap):
+        array.close()
+        raise ValueError("an archive of arrays, no .npy file")  # noqa: TRY004 - the file is wrong, not the program
+    return array
+
+
 def map_array(path: Path, dtype: type[Scalar] | np.dtype[Scalar]) -> NDArray[Scalar]:
     """The one-dimensional array of a .npy file; raises `CorpusError` where it holds anything else."""
     try:
-        array: NDArray[Scalar] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        array: NDArray[Scalar] = np.asarray(map_npy(path))
     except (OSError, ValueError) as error:
         raise CorpusError(
             f"{path} cannot be read ({error}): remove its folder and prepare the corpus again."

@@ -14,6 +14,7 @@ import orjson
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from api.file_replacement import sync
 from api.lexical.term_index_writer import write_term_index
 from api.name_table import write_names
 from api.quantized_rows import write_quantized
@@ -68,7 +69,7 @@ def write_snapshot(corpus: Corpus, vectors: Vectors, *, data_dir: Path, model: s
             _sync_folder(unfinished)
             lock_path(folder).touch()
             unfinished.rename(folder)
-            _sync(snapshots)
+            sync(snapshots)
     return folder
 
 
@@ -77,9 +78,9 @@ def publish_snapshot(data_dir: Path, folder: Path) -> None:
     pointer = snapshots_folder(data_dir) / "current"
     unfinished = pointer.with_name(f"{pointer.name}{UNFINISHED}")
     unfinished.write_text(f"{folder.name}\n")
-    _sync(unfinished)
+    sync(unfinished)
     unfinished.replace(pointer)
-    _sync(pointer.parent)
+    sync(pointer.parent)
 
 
 def prune_snapshots(data_dir: Path, *, keep: Collection[Path]) -> list[Path]:
@@ -182,14 +183,5 @@ def _write_manifest(
 
 def _sync_folder(folder: Path) -> None:
     for path in folder.iterdir():
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's entries, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path)
+    sync(folder)

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from api.file_replacement import replacing
 from api.mapped_file import map_array
 from shared.embedding_cache import text_key
 from shared.errors import CorpusError
@@ -50,9 +51,8 @@ class TextKeys:
     def write(self, folder: Path) -> None:
         """Write the table; the keys come last, so that where they are, all is."""
         for name, array in ((ROWS_FILE, self.rows), (KEYS_FILE, self.keys)):
-            unfinished = folder / f"unfinished-{name}"
-            np.save(unfinished, array)
-            unfinished.replace(folder / name)
+            with replacing(folder / name) as unfinished, unfinished.open("wb") as file:
+                np.save(file, array)
 
     def find(self, keys: NDArray[np.bytes_]) -> NDArray[np.int32]:
         """Row of each key, -1 where it is not in the table, shape (len(keys),)."""

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from api.file_replacement import replacing
 from api.given_embeddings import EmbeddingsOrigin, read_origin
 from api.known_vectors import KnownVectors
+from api.mapped_file import map_npy
 from api.text_keys import KEYS_FILE, TextKeys
 from api.vector_lengths import unusable_rows
 from shared.embedding_cache import Vector
@@ -52,8 +54,8 @@ class VectorFolder:
         """The finished vectors, mapped; raises `CorpusError` where the file is damaged or another shape's."""
         path = self.vectors
         try:
-            vectors: Vector = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            vectors: Vector = map_npy(path)
+        except (OSError, ValueError) as error:
             raise CorpusError(f"{path} is damaged ({error}): remove it, it will be computed again.") from error
         if vectors.shape != shape or vectors.dtype != np.float32:
             raise CorpusError(f"{path} has the shape {vectors.shape}: remove it, it will be computed again.")
@@ -93,15 +95,14 @@ class VectorFolder:
 
 def write_origin(vectors: Path, origin: EmbeddingsOrigin) -> None:
     """Write what is known of an embeddings file beside it."""
-    unfinished = vectors.with_suffix(".json.unfinished")
-    unfinished.write_bytes(orjson.dumps(origin, option=orjson.OPT_INDENT_2))
-    unfinished.replace(vectors.with_suffix(".json"))
+    with replacing(vectors.with_suffix(".json")) as unfinished:
+        unfinished.write_bytes(orjson.dumps(origin, option=orjson.OPT_INDENT_2))
 
 
 def _shape(path: Path) -> tuple[int, int]:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = map_npy(path)
+    except (OSError, ValueError) as error:
         raise CorpusError(f"{path} is damaged ({error}): remove it, it will be computed again.") from error
     if array.ndim != 2 or array.dtype != np.float32 or not array.flags.c_contiguous:
         raise CorpusError(f"{path} holds no float32 vectors: remove it, they will be computed again.")

@@ -22,6 +22,7 @@ from tests.corpora import unit_vectors, write_plain_corpus
 
 DIMENSION = 8
 CODEC = VectorCodec("ns", DIMENSION)
+HUGE_SHAPE = b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999999, 8), }"
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
@@ -144,6 +145,43 @@ def test_a_damaged_snapshot_is_left_out_with_a_word_in_the_log(host: Host, caplo
     host.look()
     assert not host.knows(host.texts[0])
     assert caplog.text.count("are not used for new premises") == 1
+
+
+NPY_HEADER_START = 10
+
+
+def damaged_header(whole: bytes, header: bytes) -> bytes:
+    return whole[:NPY_HEADER_START] + header.ljust(whole[8] - 1) + b"\n" + whole[NPY_HEADER_START + whole[8] :]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("text-keys.npy", lambda _: b""),
+        ("text-key-rows.npy", lambda _: b""),
+        ("vectors.npy", lambda _: b""),
+        ("vectors.npy", lambda whole: damaged_header(whole, b"{'descr': '<f4', (((")),
+        ("vectors.npy", lambda whole: damaged_header(whole, HUGE_SHAPE)),
+        ("vectors.json", lambda _: b""),
+        ("vectors.json", lambda _: b"[]"),
+        ("vectors.json", lambda _: b'{"namespace":["x"],"corpus_digest":"d"}'),
+        ("vectors.json", lambda _: b'{"namespace":"ns","corpus_digest":[1]}'),
+        ("vectors.json", lambda _: b'{"namespace":{},"corpus_digest":"d"}'),
+    ],
+)
+def test_a_damaged_folder_is_told_once_and_the_others_serve(
+    host: Host, name: str, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    host.write_folder()
+    damaged = VectorFolder.of_spellings(host.data_dir, "d" * 64, "ns")
+    shutil.copytree(host.write_folder("other").path, damaged.path)
+    file = damaged.path / name
+    file.write_bytes(damage(file.read_bytes()))
+    host.look()
+    host.look()
+    assert host.knows(*host.texts)
+    [told] = [record.getMessage() for record in caplog.records if record.name == "api"]
+    assert str(damaged.path) in told
 
 
 def test_a_damaged_folder_that_was_removed_is_used_once_it_is_made_anew(host: Host) -> None:
