@@ -90,7 +90,7 @@ class CorporaFollower:
 
     async def _converge(self, wanted: Mapping[str, WantedCorpus]) -> None:
         for prefix, followed in list(self._followed.items()):
-            if prefix not in wanted or wanted[prefix].source != followed.wanted.source:
+            if prefix not in wanted or not wanted[prefix].is_entry_of(followed.wanted):
                 await self._stop(followed)
         for prefix, entry in wanted.items():
             if prefix in self._followed:
@@ -102,7 +102,7 @@ class CorporaFollower:
         service = self._service
         corpus = ServedCorpus(service.side.client, service.side.directory, wanted.prefix)
         followed = self._followed[wanted.prefix] = _Followed(wanted, corpus)
-        find = partial(find_prepared, service.settings.data_dir, wanted.prefix, wanted.source)
+        find = partial(find_prepared, service.settings.data_dir, wanted)
         serve = partial(corpus.serve, find, partial(self._open, followed), service.threads)
         followed.task = keep_running(serve, f"serving the corpus {wanted.prefix}")
         service.corpora.add(corpus)

@@ -1,7 +1,8 @@
 """Which snapshot is served at each URL prefix, on this host: `snapshots/corpora/<prefix>.json`.
 
-A pointer names the source that its snapshot was made of, so that one left by an earlier corpus at the same prefix is
-not taken for it.  `snapshots/current`, the default corpus's, is no pointer of this kind.
+A pointer names the source that its snapshot was made of and when that was wanted, so that one left by an earlier corpus
+at the same prefix is not taken for it, also where that was read from the same files.  `snapshots/current`, the default
+corpus's, is no pointer of this kind.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import orjson
 from api.preparation_record import PreparationRecord, record_path
 from api.snapshot import DIGEST, current_snapshot, snapshots_folder
 from shared.corpus_source import CorpusSource
+from shared.wanted_corpora import WantedCorpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class CorpusPointer:
     """A prepared corpus."""
 
     source: CorpusSource
+    added_at: float
+    """Of the wanted corpus, epoch seconds."""
     snapshot: str
     """Name of the snapshot's folder."""
 
@@ -28,7 +32,8 @@ class CorpusPointer:
         """The pointer of a prefix, None where there is none that this program wrote."""
         try:
             fields = orjson.loads(_path(data_dir, prefix).read_bytes())
-            return cls(CorpusSource.model_validate(fields["source"]), str(fields["snapshot"]))
+            source = CorpusSource.model_validate(fields["source"])
+            return cls(source, float(fields["added_at"]), str(fields["snapshot"]))
         except (OSError, ValueError, TypeError, LookupError):
             return None
 
@@ -37,14 +42,17 @@ class CorpusPointer:
         path = _path(data_dir, prefix)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f"{path.name}.unfinished")
-        unfinished.write_bytes(orjson.dumps({"source": self.source.model_dump(), "snapshot": self.snapshot}))
+        fields = {"source": self.source.model_dump(), "added_at": self.added_at, "snapshot": self.snapshot}
+        unfinished.write_bytes(orjson.dumps(fields))
         unfinished.replace(path)
 
 
-def find_prepared(data_dir: Path, prefix: str, source: CorpusSource) -> Path | None:
-    """The snapshot that was prepared of a source for a prefix, or None while there is none."""
-    pointer = CorpusPointer.read(data_dir, prefix)
-    if pointer is None or pointer.source != source or not DIGEST.fullmatch(pointer.snapshot):
+def find_prepared(data_dir: Path, wanted: WantedCorpus) -> Path | None:
+    """The snapshot that was prepared of a wanted corpus, or None while there is none."""
+    pointer = CorpusPointer.read(data_dir, wanted.prefix)
+    if pointer is None or (pointer.source, pointer.added_at) != (wanted.source, wanted.added_at):
+        return None
+    if not DIGEST.fullmatch(pointer.snapshot):
         return None
     folder = snapshots_folder(data_dir) / pointer.snapshot
     return folder if folder.is_dir() else None

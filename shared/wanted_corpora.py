@@ -65,6 +65,10 @@ class WantedCorpus:
         times = {name: fields[name] for name in ("added_at", "added_by", "digest")}
         return cls(prefix=prefix, source=source, **times)
 
+    def is_entry_of(self, other: "WantedCorpus") -> bool:
+        """Whether both are one order: what was removed and added anew is another, even of the same source."""
+        return (self.source, self.added_at) == (other.source, other.added_at)
+
     def to_bytes(self) -> bytes:
         """What Redis holds under its prefix."""
         return orjson.dumps(
@@ -122,7 +126,7 @@ async def hold_digest(client: redis.asyncio.Redis, wanted: WantedCorpus, digest:
     while True:
         value = await client.hget(WANTED_KEY, wanted.prefix)
         held = WantedCorpus.from_bytes(wanted.prefix, value) if value else None
-        if value is None or held is None or held.source != wanted.source:
+        if value is None or held is None or not held.is_entry_of(wanted):
             raise UnknownCorpusError(f"The corpus at {wanted.prefix!r} has been removed meanwhile.")
         if held.digest:
             return held.digest

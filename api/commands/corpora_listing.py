@@ -80,12 +80,13 @@ async def wait_until_served(client: redis.asyncio.Redis, prefix: str) -> None:
     """
     said, heard_at = "", time.monotonic()
     while True:
-        if prefix not in await read_wanted(client):
+        entry = (await read_wanted(client)).get(prefix)
+        if entry is None:
             raise UnknownCorpusError(f"The corpus at {prefix!r} has been removed meanwhile.")
         states = [report for report in await read_reports(client) if prefix in report.corpora]
         replicas = [report.corpora[prefix] for report in states if report.kind == "replica"]
-        if replicas and all(report.state == "ready" for report in replicas):
-            return
+        if replicas and all((report.state, report.digest) == ("ready", entry.digest) for report in replicas):
+            return  # one that was removed just before may be ready still, with another digest
         conflict = next((report for report in replicas if report.state == "conflict"), None)
         if failed := next((report for report in replicas if report.state == "failed"), None):
             raise NotReadyError(failed.detail)

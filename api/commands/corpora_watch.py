@@ -92,9 +92,9 @@ class CorpusPreparer:
         self._settings_are_placed = True
 
     async def _follow(self, wanted: dict[str, WantedCorpus]) -> None:
-        """Take up what is new; let go of what is wanted no more, or of another source now."""
+        """Take up what is new; let go of what is wanted no more, or was added anew."""
         for prefix, preparation in list(self._preparations.items()):
-            if prefix not in wanted or wanted[prefix].source != preparation.wanted.source:
+            if prefix not in wanted or not wanted[prefix].is_entry_of(preparation.wanted):
                 if self._current is preparation:
                     await self._stop_current()
                 del self._preparations[prefix]

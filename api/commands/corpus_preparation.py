@@ -77,9 +77,9 @@ async def run_preparation(wanted: WantedCorpus, data_dir: Path, tell: Callable[[
 
     Raises `CorpusError` with the process's last line where it fails.  Cancelling ends the process.
     """
-    options = ["--prefix", wanted.prefix, "--digest", wanted.digest, "--end-with-stdin"]
+    entry = ["--prefix", wanted.prefix, "--added-at", repr(wanted.added_at), "--digest", wanted.digest]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "api.commands.main", "prepare", *options),
+        *(sys.executable, "-P", "-m", "api.commands.main", "prepare", *entry, "--end-with-stdin"),
         stdin=PIPE,  # held open: it ends with this process
         stdout=DEVNULL,
         stderr=PIPE,
@@ -98,7 +98,7 @@ async def run_preparation(wanted: WantedCorpus, data_dir: Path, tell: Callable[[
         raise CorpusError(last[0])
     if code:
         raise CorpusError(f"Its preparation ended with {describe_exit(code)}: {last[0]}")
-    folder = find_prepared(data_dir, wanted.prefix, wanted.source)
+    folder = find_prepared(data_dir, wanted)
     if folder is None:
         raise CorpusError("Its preparation has left no snapshot: see this process's log.")
     return SnapshotManifest.read(folder).corpus_digest

@@ -111,9 +111,10 @@ def serve_command(**options: str | None) -> None:
     epilog="Example: REDIS_URL=redis://host:6379/0 DATA=premises.tar.gz premises prepare",
 )
 @click.option("--prefix", default="", hidden=True, help="Prepare what is wanted there (`premises corpora watch`).")
+@click.option("--added-at", default=0.0, hidden=True, help="Since when it is wanted there.")
 @click.option("--digest", default="", hidden=True, help="Refuse a corpus with another digest.")
 @click.option("--end-with-stdin", is_flag=True, hidden=True, help="End when standard input does: a parent holds it.")
-def prepare_command(prefix: str, digest: str, *, end_with_stdin: bool) -> None:
+def prepare_command(prefix: str, added_at: float, digest: str, *, end_with_stdin: bool) -> None:
     """Turn the corpus named by DATA or DATA_REPO into what the API serves.
 
     Reads and checks the files, computes the vectors that are missing through the queue (a worker must be running),
@@ -125,7 +126,7 @@ def prepare_command(prefix: str, digest: str, *, end_with_stdin: bool) -> None:
     set_up_logging(settings)
     if end_with_stdin:
         end_at_end_of_input()
-    prepare(settings, prefix=prefix and check_prefix(prefix), digest=digest)
+    prepare(settings, prefix=prefix and check_prefix(prefix), added_at=added_at, digest=digest)
 
 
 premises.add_command(fetch_command)

@@ -33,18 +33,20 @@ from shared.wanted_corpora import hold_digest, read_wanted
 log = logging.getLogger("prepare")
 
 
-def prepare(settings: Settings, *, publish: bool = True, prefix: str = "", digest: str = "") -> Path:
+def prepare(
+    settings: Settings, *, publish: bool = True, prefix: str = "", added_at: float = 0.0, digest: str = ""
+) -> Path:
     """Make the snapshot of the corpus that the settings name, point API replicas at it, and return its folder.
 
-    With a `prefix` replicas serve it there.  Without `publish` they go on with the one that they have.  Where nothing
-    has changed since the last preparation, its snapshot is used again without reading the corpus.  With a `digest` a
-    corpus that has another one is refused before anything is embedded.  Raises `ArtifactError`, `CorpusError` or
-    `NotReadyError` with a sentence on what does not fit.  One runs at a time on a data folder: others wait for the lock
-    and then find the work done.
+    With a `prefix` replicas serve it there, for what was added at `added_at` (epoch seconds).  Without `publish` they
+    go on with the one they have.  Where nothing has changed since the last preparation, its snapshot is used again
+    without reading the corpus.  With a `digest` a corpus that has another one is refused before anything is embedded.
+    Raises `ArtifactError`, `CorpusError` or `NotReadyError` with a sentence on what does not fit.  One runs at a time
+    on a data folder: others wait for the lock and then find the work done.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with _alone_on(settings.data_dir):
-        source = Source.find(settings, prefix, digest)
+        source = Source.find(settings, prefix, added_at, digest)
         earlier = _find_earlier(settings.data_dir, source)
         corpus = None if earlier else source.read_corpus()  # while the worker is still loading its model
         return asyncio.run(_prepare(source, earlier, corpus, publish=publish))
@@ -77,15 +79,17 @@ class Source:
     """Taken before anything is read: a change in between is then seen by the next preparation."""
     prefix: str
     """Where the corpus is to be served; empty: it is the default one."""
+    added_at: float
+    """When it was wanted at the prefix, epoch seconds."""
     expected_corpus_digest: str
     """Empty: any."""
 
     @classmethod
-    def find(cls, settings: Settings, prefix: str, expected_corpus_digest: str) -> Self:
+    def find(cls, settings: Settings, prefix: str, added_at: float, expected_digest: str) -> Self:
         """Find the files; raises `ArtifactError` where one is missing."""
         corpus, given = find_corpus(settings), find_embeddings(settings)
         digest = source_digest(settings, corpus, given)
-        return cls(settings, corpus, given, digest, prefix, expected_corpus_digest)
+        return cls(settings, corpus, given, digest, prefix, added_at, expected_digest)
 
     def read_corpus(self) -> Corpus:
         """Unpack, if need be, and parse; raises `CorpusError` where it is not the one that is expected."""
@@ -123,7 +127,8 @@ async def _hold_digest(source: Source, digest: str, side: EmbeddingSide) -> None
     """Let this be the corpus of the prefix for good, before any replica sees it; `CorpusError` where another one is."""
     try:
         wanted = (await read_wanted(side.client)).get(source.prefix)
-        if wanted is None or wanted.source != CorpusSource.of(source.settings):
+        ours = CorpusSource.of(source.settings), source.added_at
+        if wanted is None or (wanted.source, wanted.added_at) != ours:
             raise UnknownCorpusError(
                 f"This corpus is not wanted at the prefix {source.prefix!r}: `premises corpora add`."
             )
@@ -144,7 +149,7 @@ def _publish(source: Source, folder: Path, worker: Heartbeat) -> None:
     else:
         record_path(data_dir, prefix).unlink(missing_ok=True)
     if prefix:
-        CorpusPointer(CorpusSource.of(source.settings), folder.name).write(data_dir, prefix)
+        CorpusPointer(CorpusSource.of(source.settings), source.added_at, folder.name).write(data_dir, prefix)
     else:
         publish_snapshot(data_dir, folder)
     prune_snapshots(data_dir, keep=snapshots_in_use(data_dir))

@@ -135,6 +135,20 @@ def test_a_corpus_whose_files_have_changed_is_not_served_at_the_prefix_of_the_fi
     assert served.names("/moving") == ["A.one"]
 
 
+def test_what_is_removed_and_added_again_at_once_is_a_new_corpus(served: SeveralCorpora, tmp_path: Path) -> None:
+    folder = write_corpus(tmp_path / "anew", {"A": [declaration("A.one")]}, revision="v5.5.0")
+    assert order(served, "PUT", "anew", OPERATOR, {"data": str(folder)}).status_code == 202
+    served.wait_for("anew", "ready")
+    before = (served.listed("anew") or {})["digest"]
+    (folder / "Declarations" / "A.jsonl").write_bytes(orjson.dumps(declaration("A.two")) + b"\n")
+    assert order(served, "DELETE", "anew", OPERATOR).status_code == 202
+    assert order(served, "PUT", "anew", OPERATOR, {"data": str(folder)}).status_code == 202
+    added = served.run("add", "anew", "--data", str(folder), "--wait")
+    assert added.popen.returncode == 0, added.output()
+    assert (served.listed("anew") or {})["digest"] != before
+    assert served.names("/anew") == ["A.two"]
+
+
 def preparers(served: SeveralCorpora, prefix: str) -> list[str]:
     return [each["state"] for each in (served.listed(prefix) or {})["preparers"]]
 

@@ -119,6 +119,20 @@ def test_a_corpus_that_was_removed_while_it_was_prepared_holds_no_digest(url: st
     run(url, work)
 
 
+def test_what_is_added_anew_holds_no_digest_of_what_was_removed(url: str) -> None:
+    async def work(client: redis.asyncio.Redis) -> str:
+        entry = wanted("v1.0")
+        await add_corpus(client, entry)
+        await hold_digest(client, entry, "a" * 64)
+        await remove_corpus(client, "v1.0")
+        await add_corpus(client, wanted("v1.0"))
+        with pytest.raises(UnknownCorpusError):
+            await hold_digest(client, entry, "a" * 64)
+        return (await read_wanted(client))["v1.0"].digest
+
+    assert run(url, work) == ""
+
+
 def test_an_entry_of_a_later_version_hides_no_other(url: str) -> None:
     async def work(client: redis.asyncio.Redis) -> list[str]:
         await add_corpus(client, wanted("v1.0"))

@@ -16,8 +16,13 @@ from api.preparation_record import PreparationRecord
 from api.snapshot import snapshots_folder, withdraw_snapshot
 from api.snapshot_writer import publish_snapshot
 from shared.corpus_source import CorpusSource
+from shared.wanted_corpora import WantedCorpus
 
 OLD, NEW = CorpusSource(data="/old"), CorpusSource(data="/new")
+
+
+def wanted(prefix: str, source: CorpusSource, added_at: float = 1.0) -> WantedCorpus:
+    return WantedCorpus(prefix=prefix, source=source, added_at=added_at, added_by="command")
 
 
 def make_snapshot(data_dir: Path, letter: str) -> Path:
@@ -26,31 +31,32 @@ def make_snapshot(data_dir: Path, letter: str) -> Path:
     return folder
 
 
-def test_a_pointer_names_the_snapshot_of_its_prefix_and_source(tmp_path: Path) -> None:
+def test_a_pointer_names_the_snapshot_of_one_order_for_its_prefix(tmp_path: Path) -> None:
     folder = make_snapshot(tmp_path, "a")
-    CorpusPointer(OLD, folder.name).write(tmp_path, "v1.0")
-    assert find_prepared(tmp_path, "v1.0", OLD) == folder
-    assert find_prepared(tmp_path, "v1.0", NEW) is None
-    assert find_prepared(tmp_path, "v2.0", OLD) is None
+    CorpusPointer(OLD, 1.0, folder.name).write(tmp_path, "v1.0")
+    assert find_prepared(tmp_path, wanted("v1.0", OLD)) == folder
+    assert find_prepared(tmp_path, wanted("v1.0", NEW)) is None
+    assert find_prepared(tmp_path, wanted("v2.0", OLD)) is None
+    assert find_prepared(tmp_path, wanted("v1.0", OLD, added_at=2.0)) is None
     assert pointed_prefixes(tmp_path) == ["v1.0"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"source": {}, "snapshot": "x"}', b'{"snapshot": 1}'])
 def test_a_pointer_that_is_none_points_nowhere(tmp_path: Path, content: bytes) -> None:
-    CorpusPointer(OLD, "a" * 64).write(tmp_path, "v1.0")
+    CorpusPointer(OLD, 1.0, "a" * 64).write(tmp_path, "v1.0")
     (snapshots_folder(tmp_path) / "corpora" / "v1.0.json").write_bytes(content)
-    assert find_prepared(tmp_path, "v1.0", OLD) is None
+    assert find_prepared(tmp_path, wanted("v1.0", OLD)) is None
 
 
 def test_a_pointer_whose_snapshot_is_gone_points_nowhere(tmp_path: Path) -> None:
-    CorpusPointer(OLD, "a" * 64).write(tmp_path, "v1.0")
-    assert find_prepared(tmp_path, "v1.0", OLD) is None
+    CorpusPointer(OLD, 1.0, "a" * 64).write(tmp_path, "v1.0")
+    assert find_prepared(tmp_path, wanted("v1.0", OLD)) is None
 
 
 def test_what_a_prefix_or_the_default_corpus_needs_is_in_use(tmp_path: Path) -> None:
     default, named, unused = (make_snapshot(tmp_path, letter) for letter in "abc")
     publish_snapshot(tmp_path, default)
-    CorpusPointer(OLD, named.name).write(tmp_path, "v1.0")
+    CorpusPointer(OLD, 1.0, named.name).write(tmp_path, "v1.0")
     assert snapshots_in_use(tmp_path) == {default, named}
     assert unused_snapshots(tmp_path) == [unused]
 
@@ -65,7 +71,7 @@ def test_the_default_corpus_stays_in_use_while_no_replica_may_start_with_it(tmp_
 
 def test_a_forgotten_prefix_needs_nothing(tmp_path: Path) -> None:
     folder = make_snapshot(tmp_path, "a")
-    CorpusPointer(OLD, folder.name).write(tmp_path, "v1.0")
+    CorpusPointer(OLD, 1.0, folder.name).write(tmp_path, "v1.0")
     PreparationRecord(source="s", namespace="n", dimension=8, snapshot=folder.name).write(tmp_path, "v1.0")
     forget_prefix(tmp_path, "v1.0")
     assert pointed_prefixes(tmp_path) == []
