@@ -1,5 +1,6 @@
 """Ranks by asking a running server, as Lean clients do."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from urllib.parse import unquote
 
 import httpx
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.evaluation.ranker import FIRST_TRIES, QueryRefusedError, Ranking, RankingRequest, patiently
 from api.evaluation.run import Answerer
@@ -19,6 +20,11 @@ TIMEOUT_SECONDS = 150.0
 """Longer than the server's own deadline, so that it is the server that says what went wrong."""
 
 DEFAULT_RETRY_SECONDS = 1
+MOST_RETRY_DIGITS = 9
+"""Some thirty years: what is longer is no time that a server can mean."""
+
+KEY = re.compile(r"[!-~]+", re.ASCII)
+"""What a header can carry as a key: visible ASCII."""
 
 
 class _CorpusPart(BaseModel):
@@ -36,6 +42,16 @@ class _Status(BaseModel):
 
     corpus: _CorpusPart | None = None
     model: _ModelPart | None = None
+
+
+class _RankedPremise(BaseModel):
+    """What is read of each premise of a ranking."""
+
+    name: str
+
+
+_NAMES = TypeAdapter(list[str])
+_RANKINGS = TypeAdapter(list[list[_RankedPremise]])
 
 
 @dataclass
@@ -85,6 +101,8 @@ class HttpRanker:
             response = await self.client.post("/retrieve", content=body, headers={"Content-Type": "application/json"})
         except httpx.TransportError as error:
             raise NotReadyError(f"{self.answerer.server} does not answer ({type(error).__name__}).") from error
+        except httpx.DecodingError as error:
+            raise _unreadable(self.answerer) from error
         _raise_for_status(response, str(self.answerer.server))
         return response
 
@@ -96,11 +114,13 @@ class HttpRanker:
                 f"No server answers at {self.answerer.server} ({type(error).__name__}): start one (`make serve`), "
                 "name it by --server, or evaluate without one (--in-process)."
             ) from error
+        except httpx.DecodingError as error:
+            raise _unreadable(self.answerer) from error
         return response
 
     async def _require_equal(self, path: str, ours: Sequence[str], what: str) -> None:
         response = await patiently(lambda: self._get_list(path), tries=FIRST_TRIES)
-        theirs = orjson.loads(response.content)
+        theirs = _names(response)
         if theirs != list(ours):
             raise EvaluationError(
                 f"{self.answerer.server} serves another corpus than the one named here: its list of {what} has "
@@ -140,11 +160,32 @@ def _answers(response: httpx.Response, *, many: bool) -> list[Ranking]:
     """The names of each ranking."""
     try:
         answer = orjson.loads(response.content)
-        return [[premise["name"] for premise in ranking] for ranking in (answer if many else [answer])]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise EvaluationError(
-            f"The answer of {response.url.copy_with(userinfo=b'')} is no ranking: is it a premise server?"
-        ) from error
+        rankings = _RANKINGS.validate_python(answer if many else [answer])
+    except (orjson.JSONDecodeError, ValidationError) as error:
+        raise _of_another_kind(response, "ranking") from error
+    return [[premise.name for premise in ranking] for ranking in rankings]
+
+
+def _names(response: httpx.Response) -> list[str]:
+    """A list of names, as `/indexed-modules` gives it."""
+    try:
+        return _NAMES.validate_json(response.content)
+    except ValidationError as error:
+        raise _of_another_kind(response, "list of names") from error
+
+
+def _of_another_kind(response: httpx.Response, wanted: str) -> EvaluationError:
+    return EvaluationError(
+        f"The answer of {response.url.copy_with(userinfo=b'')} is no {wanted}: is it a premise server? Name one by "
+        "--server."
+    )
+
+
+def _unreadable(answerer: Answerer) -> EvaluationError:
+    return EvaluationError(
+        f"An answer of {answerer.server} is not compressed as its Content-Encoding says: ask the server without the "
+        "proxy in between, or name another by --server."
+    )
 
 
 def _raise_for_status(response: httpx.Response, server: str) -> None:
@@ -154,7 +195,7 @@ def _raise_for_status(response: httpx.Response, server: str) -> None:
     why = f"{server} answered {response.status_code}: {_detail(response)}"
     match response.status_code:
         case 429:
-            raise OverloadedError(why, _retry_after(response))
+            raise OverloadedError(f"{why} Try again later, or with less --concurrency.", retry_after_seconds(response))
         case 502 | 503:
             raise NotReadyError(why)
         case 504:
@@ -171,23 +212,40 @@ def _detail(response: httpx.Response) -> str:
     try:
         return str(orjson.loads(response.content)["detail"])
     except (orjson.JSONDecodeError, KeyError, TypeError):  # a proxy in between has answered
-        return response.reason_phrase
+        return f"{response.reason_phrase}."
 
 
-def _retry_after(response: httpx.Response) -> int:
+def retry_after_seconds(response: httpx.Response) -> int:
+    """What a busy server says of when to come back; how long is in fact waited is bounded by `patiently`."""
     told = response.headers.get("Retry-After", "")
-    return int(told) if told.isdecimal() else DEFAULT_RETRY_SECONDS
+    return int(told) if told.isdecimal() and len(told) <= MOST_RETRY_DIGITS else DEFAULT_RETRY_SECONDS
 
 
 @asynccontextmanager
 async def open_http_ranker(address: str, key: str | None, *, connections: int) -> AsyncIterator[HttpRanker]:
-    """A ranker by a server's address, `http://host:port/prefix`, with or without `user:key@`."""
-    url = httpx.URL(address.rstrip("/"))
-    if url.scheme not in ("http", "https") or not url.host:
-        raise EvaluationError("--server takes an address like http://127.0.0.1:8000 or http://host/v4.32.0.")
+    """A ranker by a server's address, `http://host:port/prefix`, with or without `user:key@`.
+
+    Raises `EvaluationError` where the address or the key is none.
+    """
+    url = _read_address(address)
+    if key and not KEY.fullmatch(key):
+        raise EvaluationError(
+            "The key has characters that no request can carry: give --key or PREMISES_API_KEY one of visible ASCII, "
+            "without spaces and line ends."
+        )
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     shown = Answerer(through="http", server=str(url.copy_with(userinfo=b"")))
     async with httpx.AsyncClient(
         base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, limits=httpx.Limits(max_connections=connections)
     ) as client:
         yield HttpRanker(client, shown)
+
+
+def _read_address(address: str) -> httpx.URL:
+    try:
+        url = httpx.URL(address.rstrip("/"))
+    except httpx.InvalidURL:
+        url = httpx.URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise EvaluationError("--server takes an address like http://127.0.0.1:8000 or http://host/v4.32.0.")
+    return url

@@ -14,7 +14,7 @@ from api.evaluation.evaluation_set import EvaluationQuery
 from api.evaluation.evaluator import Evaluator, batches
 from api.evaluation.partial_run import PartialRun
 from api.evaluation.plot import check_plot, plot_recall
-from api.evaluation.ranker import QueryRefusedError, Ranking, RankingRequest, patiently
+from api.evaluation.ranker import LONGEST_PAUSE_SECONDS, QueryRefusedError, Ranking, RankingRequest, patiently
 from api.evaluation.report_text import comparison_text, run_text
 from api.evaluation.run import AnsweredQuery, Answerer, EvaluationRun, Provenance, QueryLeftOut
 from api.evaluation.summary import group_of, summarise
@@ -155,6 +155,12 @@ def test_a_busy_server_is_asked_again_after_the_time_that_it_says() -> None:
     busy = Busy([OverloadedError("full", 7), NotReadyError("away"), DeadlineExceededError("late")])
     assert asyncio.run(patiently(busy.attempt, sleep=busy.sleep)) == "done"
     assert busy.pauses == [7, 1.0, 2.0]
+
+
+def test_a_server_that_says_to_come_back_in_a_year_is_asked_again_after_the_longest_pause() -> None:
+    busy = Busy([OverloadedError("full", 365 * 24 * 3600)])
+    assert asyncio.run(patiently(busy.attempt, sleep=busy.sleep)) == "done"
+    assert busy.pauses == [LONGEST_PAUSE_SECONDS]
 
 
 def test_patience_ends_and_what_is_no_use_to_repeat_is_not_repeated() -> None:
