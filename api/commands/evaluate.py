@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from api.evaluation.run import EvaluationRun
 
 SOME_REFUSED = 1
+LARGEST_CUTOFF = 10_000
+"""Ten times what a server gives by default; what metrics take of memory grows with it."""
 
 EPILOG = """\b
 Examples:
@@ -23,13 +25,15 @@ Examples:
 
 
 def read_cutoffs(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, ...]:
-    """Cut-offs as they are typed: positive integers with commas between, each once, ascending."""
+    """Cut-offs as they are typed: integers from 1 to `LARGEST_CUTOFF` with commas between, each once, ascending."""
     try:
         cutoffs = sorted({int(part) for part in value.split(",")})
     except ValueError:
         raise click.BadParameter("give integers with commas between them, for example 1,8,32") from None
     if cutoffs[0] < 1:
         raise click.BadParameter("the smallest place is 1")
+    if cutoffs[-1] > LARGEST_CUTOFF:
+        raise click.BadParameter(f"give at most {LARGEST_CUTOFF}")
     return tuple(cutoffs)
 
 

@@ -204,8 +204,11 @@ def test_goals_that_the_server_refuses_are_counted_and_end_with_1(served: Served
     [
         (["--server", "http://127.0.0.1:9"], "No server answers"),
         (["--server", "host:8000"], "--server takes an address"),
+        (["--server", "http://[::"], "--server takes an address"),
+        (["--key", "kéy"], "PREMISES_API_KEY"),
         (["--limit", "3", "--sample", "3"], "exclude each other"),
         (["--k", "0"], "smallest place is 1"),
+        (["--k", "99999999999999999999"], "at most 10000"),
         (["--plot", "recall.txt"], "ends in"),
         (["missing.jsonl"], "cannot be read"),
         (["--data", "missing.tar.gz"], "There is no corpus"),
