@@ -62,10 +62,11 @@ def publish_command(
     That is what DATA_REPO with DATA_REVISION then reads, and what `premises fetch` checks.
 
     Needs HF_TOKEN with write permission, or a login of the hub's own program. The corpus is checked first as by
-    `premises check`; with faults in it nothing is sent, and the command ends with 1. A tag that exists is refused
-    without --replace. Embeddings of another corpus are removed from the branch (older tags keep them), those of the
-    same corpus stay, so that several models can be published one after another. A folder is packed so that the same
-    files give the same archive; to run the command again changes nothing, or completes what was interrupted.
+    `premises check`; with faults in it nothing is sent, and the command ends with 1 (--json then prints what `premises
+    check --json` does). A tag that exists is refused without --replace. Embeddings of another corpus are removed from
+    the branch (older tags keep them), those of the same corpus stay, so that several models can be published one after
+    another. A folder is packed so that the same files give the same archive; to run the command again changes nothing,
+    or completes what was interrupted.
     """
     from api.commands.corpus_argument import open_named_corpus
     from api.corpus_review.inspection import Inspection, inspect_corpus
@@ -87,7 +88,7 @@ def publish_command(
         )
     )
     if report.revision is None or report.digest is None or not report.can_be_served:
-        _refuse(report)
+        _refuse(report, as_json=as_json)
     given = _as_model(report, model_id, model_revision)
     target = Target(
         repo=repo,
@@ -109,10 +110,13 @@ def publish_command(
         _tell(done, dry_run=dry_run)
 
 
-def _refuse(report: "CorpusReport") -> NoReturn:
+def _refuse(report: "CorpusReport", *, as_json: bool) -> NoReturn:
     from api.corpus_review.report_text import report_lines
 
-    click.echo("\n".join(report_lines(report)), err=True)
+    if as_json:
+        print_json(report)
+    else:
+        click.echo("\n".join(report_lines(report)), err=True)
     click.echo("Nothing was sent: mend what is told as an error, or extract the corpus again.", err=True)
     click.get_current_context().exit(HAS_FAULTS)
 

@@ -136,6 +136,14 @@ def test_a_corpus_with_faults_is_not_sent(publisher: Publisher, hub: HubStub) ->
     assert hub.requests == []
 
 
+def test_the_faults_of_a_corpus_are_told_to_scripts_as_check_tells_them(publisher: Publisher, hub: HubStub) -> None:
+    (publisher.folder / "corpus" / "Declarations" / "A.jsonl").write_bytes(b"{}\n")
+    refused = publisher.publish("--json")
+    checked = publisher.premises("check", str(publisher.folder / "corpus"), "--json")
+    assert (refused.returncode, orjson.loads(refused.stdout)) == (1, orjson.loads(checked.stdout))
+    assert "Nothing was sent" in refused.stderr
+
+
 def test_embeddings_that_do_not_fit_are_not_sent(publisher: Publisher, hub: HubStub) -> None:
     np.save(publisher.folder / "vectors.npy", unit_vectors(49))
     refused = publisher.publish(*publisher.with_vectors)
