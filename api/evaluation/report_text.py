@@ -23,7 +23,8 @@ Cells = Sequence[str]
 
 def run_text(summary: RunSummary) -> str:
     """Everything of one run."""
-    parts = [_heading(summary), _rows_table(summary.overall.rows)]
+    rows = summary.overall.rows
+    parts = [_heading(summary), _rows_table(rows) if rows else "No query was answered: there is nothing to measure."]
     if len(summary.groups) > 1:
         parts.append(_groups_table(summary))
     return "\n\n".join([*parts, _notes(summary)])

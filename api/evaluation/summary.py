@@ -45,6 +45,7 @@ class GroupSummary:
     group: str
     queries: int
     rows: Sequence[CutoffRow]
+    """One a cut-off; none where there is no query."""
 
     def row(self, k: int) -> CutoffRow:
         """The row of a cut-off."""
@@ -70,6 +71,7 @@ class RunSummary:
     groups: Sequence[GroupSummary]
     """Largest first."""
     mean_accessible: float
+    """0 where no query was answered."""
     inaccessible: int
     left_out: dict[str, int]
     """Queries that do not count, by reason."""
@@ -92,7 +94,7 @@ def summarise(run: EvaluationRun, cutoffs: Sequence[int], *, depth: int = GROUP_
         provenance=run.provenance,
         overall=_summarise("all", run, run.answered, cutoffs),
         groups=[_summarise(group, run, queries, cutoffs) for group, queries in largest_first],
-        mean_accessible=float(np.mean([query.accessible for query in run.answered])),
+        mean_accessible=float(np.mean([query.accessible for query in run.answered])) if run.answered else 0.0,
         inaccessible=run.inaccessible,
         left_out=dict(Counter(query.why.partition(":")[0] for query in run.left_out)),
         intervals=IntervalMethod(),
@@ -122,4 +124,5 @@ def rows_of(estimates: Estimate, cutoffs: Sequence[int]) -> list[CutoffRow]:
 def _summarise(
     group: str, run: EvaluationRun, queries: Sequence[AnsweredQuery], cutoffs: Sequence[int]
 ) -> GroupSummary:
-    return GroupSummary(group, len(queries), rows_of(estimate(run.values(cutoffs, queries)), cutoffs))
+    rows = rows_of(estimate(run.values(cutoffs, queries)), cutoffs) if queries else []
+    return GroupSummary(group, len(queries), rows)

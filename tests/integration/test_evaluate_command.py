@@ -199,6 +199,14 @@ def test_goals_that_the_server_refuses_are_counted_and_end_with_1(served: Served
     assert "1 queries: refused" in done.stdout
 
 
+def test_where_every_goal_is_refused_it_is_reported_all_the_same(served: Served, tmp_path: Path) -> None:
+    path = tmp_path / "eval.jsonl"
+    path.write_bytes(as_lines([{**fresh_item(2, "long"), "state": "x" * 1_000_001}]))
+    done = served.run("evaluate", str(path), "--server", served.url, "--json")
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["left_out"] == {"refused": 1}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -204,6 +204,17 @@ def test_a_summary_has_means_over_all_queries_and_by_group_largest_first() -> No
     assert summary.groups[0].row(1).recall.mean == pytest.approx(0.5)
 
 
+def test_a_run_without_an_answer_is_reported_with_what_was_left_out(tmp_path: Path) -> None:
+    left = QueryLeftOut(decl_name="t", module="M", line=1, number=2, why="refused: too long", refused=True)
+    summary = summarise(run_of(left_out=[left]), [1, 8])
+    assert (summary.overall.queries, summary.overall.rows, summary.groups) == (0, [], [])
+    text = run_text(summary)
+    assert "No query was answered" in text
+    assert "Left out: 1 queries: refused." in text
+    plot_recall({"nothing": summary}, tmp_path / "nothing.svg")
+    assert (tmp_path / "nothing.svg").exists()
+
+
 def test_groups_are_as_deep_as_asked_for() -> None:
     assert group_of("Mathlib.Algebra.Group.Basic") == "Mathlib.Algebra"
     assert group_of("Mathlib.Algebra.Group.Basic", 3) == "Mathlib.Algebra.Group"
