@@ -40,7 +40,7 @@ def statement_symbols(name: str, binders: str, result_type: str) -> Symbols:
 def declaration_symbols(name: str, decl: str) -> Symbols:
     """Symbols of a declaration printed as one text: `theorem name (binders) : type`."""
     text = decl[_signature_start(decl) :]
-    _, _, rest = text.partition(name)
+    rest = text.partition(name)[2] if name else ""
     binders, result_type = _split_signature(rest or text)
     return statement_symbols(name, binders, result_type)
 

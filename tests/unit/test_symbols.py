@@ -1,6 +1,12 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api.lexical.symbols import declaration_symbols, declares_theorem, goal_symbols, statement_symbols
+
+
+NOTATION = st.one_of(st.sampled_from(" .:→∀⊢«»(⟩,_'\n\0a"), st.characters())
+"""What texts are read by, among all else."""
 
 
 @pytest.mark.parametrize(
@@ -47,6 +53,15 @@ def test_a_printed_declaration_is_read_as_the_corpus_row_is(decl: str) -> None:
 
 def test_whatever_is_sent_as_a_declaration_is_read() -> None:
     assert declaration_symbols("A.t", "((((") == statement_symbols("A.t", "", "((((")
+
+
+@given(st.text(NOTATION), st.text(NOTATION))
+def test_whatever_is_sent_as_a_name_and_a_declaration_is_read(name: str, decl: str) -> None:
+    assert declaration_symbols(name, decl).name == name
+
+
+def test_a_declaration_without_a_name_is_read() -> None:
+    assert declaration_symbols("", "theorem  : True").conclusion == ["True"]
 
 
 def test_imported_theorems_that_are_printed_as_axioms_are_theorems() -> None:
