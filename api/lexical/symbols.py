@@ -14,6 +14,8 @@ _CLOSING = frozenset(")]}⟩»")
 _BEFORE_TYPE = re.compile(r"[(\[{⟨«]|[)\]}⟩»]| : |:=")
 _DOC_COMMENT = re.compile(r"\s*/--.*?-/\s*", re.DOTALL)
 _GOAL = "⊢"
+READ_CHARACTERS = 65_536
+"""What is read of a caller's hypotheses, goal or signature; the longest statement of Mathlib has 9,824."""
 THEOREM_KINDS = frozenset({"theorem", "axiom", "lemma"})
 """How theorems begin; a caller in the module system prints imported ones as axioms."""
 
@@ -39,7 +41,8 @@ def statement_symbols(name: str, binders: str, result_type: str) -> Symbols:
 
 def declaration_symbols(name: str, decl: str) -> Symbols:
     """Symbols of a declaration printed as one text: `theorem name (binders) : type`."""
-    text = decl[_signature_start(decl) :]
+    start = _signature_start(decl)
+    text = decl[start : start + READ_CHARACTERS]
     rest = text.partition(name)[2] if name else ""
     binders, result_type = _split_signature(rest or text)
     return statement_symbols(name, binders, result_type)
@@ -54,6 +57,7 @@ def goal_symbols(state: str) -> Symbols:
     """Symbols of the first goal of a state."""
     hypotheses, _, goal = state.partition(_GOAL)
     first, _, _ = goal.partition(f"\n{_GOAL}")
+    hypotheses, first = hypotheses[:READ_CHARACTERS], first[:READ_CHARACTERS]
     return statement_symbols("", hypotheses, first if goal else hypotheses)
 
 

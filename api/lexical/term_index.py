@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.lexical.bm25 import Scores, addends_of, rarity_of
-from api.lexical.identifiers import split_words
+from api.lexical.identifiers import list_namespaces, split_words
 from api.lexical.symbols import Symbols
 from api.lexical.term_files import (
     ADDENDS_FILE,
@@ -36,7 +36,6 @@ from api.lexical.term_files import (
     TABLE,
     WORD_MARK,
 )
-from api.lexical.term_index_writer import list_namespaces
 from api.mapped_file import map_array
 from api.name_table import NameTable
 
@@ -226,7 +225,8 @@ def _read_text(
     counts.update(words[text.name])
     found = [(known[name], count) for name, count in counts.items() if known[name] >= 0]
     concluded = _distinct(text.conclusion, known)
-    assumed = [term for term in _distinct(text.context, known) if term not in set(concluded)]
+    in_conclusion = set(concluded)
+    assumed = [term for term in _distinct(text.context, known) if term not in in_conclusion]
     fields = (_as_terms(concluded), _as_terms(assumed), _as_terms(_distinct(words[text.name], known)))
     return TextTerms(
         fields=fields,

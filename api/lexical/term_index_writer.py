@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.lexical.bm25 import addends_of, rarity_of
-from api.lexical.identifiers import split_words
+from api.lexical.identifiers import list_namespaces, split_words
 from api.lexical.symbols import Symbols, statement_symbols
 from api.lexical.term_files import (
     ADDENDS_FILE,
@@ -42,13 +42,6 @@ def write_term_index(folder: Path, corpus: Corpus) -> None:
     for premise in corpus.premises:
         writer.add(statement_symbols(premise.name, premise.binders, premise.result_type))
     writer.write(folder, [premise.name for premise in corpus.premises])
-
-
-def list_namespaces(name: str) -> Iterable[str]:
-    """The namespaces of a name, inner ones first: `A.B.c` is in `A.B` and in `A`."""
-    while (dot := name.rfind(".")) > 0:
-        name = name[:dot]
-        yield name
 
 
 class _Writer:
@@ -87,7 +80,8 @@ class _Writer:
     def _add_fields(self, conclusion: Sequence[Parts], context: Sequence[Parts], words: Sequence[int]) -> None:
         concluded = list(dict.fromkeys(term for term, _ in conclusion if term != NO_TERM))
         assumed = dict.fromkeys(term for term, _ in context if term != NO_TERM)
-        for field in (concluded, [term for term in assumed if term not in set(concluded)], dict.fromkeys(words)):
+        in_conclusion = set(concluded)
+        for field in (concluded, [term for term in assumed if term not in in_conclusion], dict.fromkeys(words)):
             self._field_terms.extend(field)
             self._field_ends.append(len(self._field_terms))
         head, second, *_ = [*concluded, NO_TERM, NO_TERM]

@@ -2,8 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.lexical.symbols import declaration_symbols, declares_theorem, goal_symbols, statement_symbols
-
+from api.lexical.symbols import (
+    READ_CHARACTERS,
+    declaration_symbols,
+    declares_theorem,
+    goal_symbols,
+    statement_symbols,
+)
 
 NOTATION = st.one_of(st.sampled_from(" .:→∀⊢«»(⟩,_'\n\0a"), st.characters())
 """What texts are read by, among all else."""
@@ -58,6 +63,18 @@ def test_whatever_is_sent_as_a_declaration_is_read() -> None:
 @given(st.text(NOTATION), st.text(NOTATION))
 def test_whatever_is_sent_as_a_name_and_a_declaration_is_read(name: str, decl: str) -> None:
     assert declaration_symbols(name, decl).name == name
+
+
+@given(st.text(NOTATION))
+def test_whatever_is_sent_as_a_state_is_read(state: str) -> None:
+    assert goal_symbols(state).name == ""
+
+
+def test_of_an_overlong_text_the_beginning_is_read() -> None:
+    text = "a " * READ_CHARACTERS
+    of_goal, of_premise = goal_symbols(f"{text}⊢ {text}"), declaration_symbols("", text)
+    most = READ_CHARACTERS // 2
+    assert (len(of_goal.context), len(of_goal.conclusion), len(of_premise.conclusion)) == (most, most, most)
 
 
 def test_a_declaration_without_a_name_is_read() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.lexical.identifiers import list_identifiers, split_words
+from api.lexical.identifiers import LONGEST_IDENTIFIER, MOST_NAMESPACES, list_identifiers, list_namespaces, split_words
 from api.lexical.symbols import statement_symbols
 from api.lexical.term_files import CONCLUSION, CONTEXT, NAME_WORDS, NO_TERM
 from api.lexical.term_index import CountedTexts, TermIndex
@@ -35,6 +35,8 @@ def spelled(index: TermIndex, terms: np.ndarray) -> list[str]:
     [
         ("⊢ Eq (HAdd.hAdd n 0) n'", ["Eq", "HAdd.hAdd", "n", "n'"]),
         ("«weird name».«a.b» α₁ h!", ["«weird name».«a.b»", "α₁", "h!"]),
+        ("«not closed «closed»", ["not", "closed", "«closed»"]),
+        ("a" * LONGEST_IDENTIFIER + "b c", ["c"]),
         ("inst✝³ : Field K", ["inst", "Field", "K"]),
     ],
 )
@@ -44,6 +46,20 @@ def test_identifiers_are_whole_lean_names(text: str, identifiers: list[str]) -> 
 
 def test_a_names_words_are_those_between_its_capitals_underscores_and_dots() -> None:
     assert split_words("IsOpen.mem_nhdsWithin_ENNReal2") == ["is", "open", "mem", "nhds", "within", "enn", "real", "2"]
+
+
+def test_a_names_namespaces_are_those_around_it() -> None:
+    assert list(list_namespaces("A.B.c")) == ["A.B", "A"]
+
+
+@given(parts=st.integers(1, 3 * MOST_NAMESPACES), length=st.integers(1, LONGEST_IDENTIFIER))
+def test_a_names_namespaces_take_no_more_than_so_many_times_the_longest_name(parts: int, length: int) -> None:
+    spaces = list(list_namespaces(".".join(["a" * length] * parts)))
+    assert sum(map(len, spaces)) <= MOST_NAMESPACES * LONGEST_IDENTIFIER
+
+
+def test_of_an_overlong_name_the_beginning_has_words() -> None:
+    assert len(split_words("_a" * LONGEST_IDENTIFIER)) == LONGEST_IDENTIFIER // 2
 
 
 def test_a_row_that_shares_a_rarer_constant_scores_higher(tmp_path: Path) -> None:
