@@ -107,6 +107,7 @@ def set_up_logging(settings: Settings, *fields: logging.Filter) -> None:
         "celery.pool",
         "kombu",
         "huggingface_hub",
+        "faiss.loader",
         "filelock",
     ):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import subprocess
 import sys
 
 import pytest
@@ -104,3 +105,14 @@ def test_json_takes_what_json_cannot_say() -> None:
     entry = json.loads(JsonFormatter().format(record("%s", "lone \ud800", big=2**70, path=sys, bad=b"\xff")))
     assert entry["message"] == "lone \ud800"
     assert entry["big"] == 2**70
+
+
+def test_which_build_of_faiss_was_tried_is_told_to_nobody() -> None:
+    script = (
+        "from shared.log_setup import set_up_logging\n"
+        "from shared.settings import Settings\n"
+        "set_up_logging(Settings())\n"
+        "import faiss\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert shown.stderr == b""
