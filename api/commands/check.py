@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from api.commands.output import json_option, print_json, progress_bar
+from api.corpus_review.findings import MOST_NOTES
 
 SHOWN_OF_A_KIND = 10
 HAS_FAULTS = 1
@@ -21,7 +22,12 @@ Examples:
 @click.command(name="check", epilog=EPILOG)
 @click.argument("corpus", required=False)
 @click.option("--embeddings", type=click.Path(path_type=Path), help="Vectors to hold against the corpus, a .npy file.")
-@click.option("--all", "all_findings", is_flag=True, help=f"List every finding, not {SHOWN_OF_A_KIND} of each kind.")
+@click.option(
+    "--all",
+    "all_findings",
+    is_flag=True,
+    help=f"List every finding, not {SHOWN_OF_A_KIND} of each kind ({MOST_NOTES} of notes).",
+)
 @json_option
 def check_command(corpus: str | None, embeddings: Path | None, *, all_findings: bool, as_json: bool) -> None:
     """Look through CORPUS before it is served or published.

@@ -96,7 +96,11 @@ def remove_command(prefix: str, *, as_json: bool) -> None:
         click.echo(f"{prefix} is wanted no more.")
 
 
-@corpora_command.command(name="list", epilog="Example: premises corpora list --json")
+@corpora_command.command(
+    name="list",
+    short_help="Show every corpus, and how far each process is.",
+    epilog="Example: premises corpora list --json",
+)
 @json_option
 def list_command(*, as_json: bool) -> None:
     """Show every corpus: where it comes from, its digest, and how far each process is with it."""
@@ -113,7 +117,11 @@ def list_command(*, as_json: bool) -> None:
     _with_redis(read)
 
 
-@corpora_command.command(name="watch", epilog="Example: REDIS_URL=redis://host:6379/0 premises corpora watch")
+@corpora_command.command(
+    name="watch",
+    short_help="Prepare the wanted corpora, for as long as it runs.",
+    epilog="Example: REDIS_URL=redis://host:6379/0 premises corpora watch",
+)
 def watch_command() -> None:
     """Prepare the wanted corpora on this machine, one after another, for as long as it runs.
 

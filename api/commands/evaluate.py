@@ -43,7 +43,7 @@ cutoffs_option = click.option(
     default="1,4,8,16,32,64,128,256",
     show_default=True,
     callback=read_cutoffs,
-    help="Cut-offs of the metrics; as many premises as the largest are asked for.",
+    help="Cut-offs of the metrics: the lengths of list at which they are told.",
 )
 plot_option = click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw recall against k (.svg, .png, .pdf)."

@@ -39,6 +39,7 @@ Examples:
   premises diff hub:v4.31.0 extraction/            what does it change, what does it cost to embed?
   premises embed extraction/                       compute the vectors that are not known yet
   premises publish extraction/ --repo me/premises  for everybody
+  premises corpora add v4.33.0 --revision v4.33.0  a second corpus in the server that runs
   premises evaluate                                does the server find what proofs have used?
 """
 

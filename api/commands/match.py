@@ -37,8 +37,8 @@ def match_command(
 
     Tells how many of the texts are known on this host, that is, have vectors in DATA_DIR; with --corpus also how many
     are a text of that corpus or a spelling that `premises warm` computes, and where the others differ first. Nothing
-    has to run. Ends with 0 where every text is known or would be after `premises warm`, with 1 where some are not,
-    with 2 where the files cannot be read.
+    has to run. Ends with 0 where every text is known, or would be after `premises embed --spellings` of that corpus,
+    with 1 where some would not, with 2 where the files cannot be read.
     """
     from api.commands.environment import settings_with
 

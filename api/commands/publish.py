@@ -18,7 +18,7 @@ SHOWN_OF_A_KIND = 10
 
 EPILOG = """\b
 Examples:
-  premises publish mathlib/ --repo me/premises --dry-run
+  premises publish mathlib/ --repo me/premises --create --dry-run
   HF_TOKEN=… premises publish mathlib/ --repo me/premises --create
   HF_TOKEN=… premises publish premises.tar.gz --repo me/premises \\
       --embeddings vectors.npy --model-id me/encoder --model-revision v2

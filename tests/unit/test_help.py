@@ -41,3 +41,9 @@ def test_every_command_says_what_it_does_and_gives_an_example(name: str, command
 def test_every_option_says_what_it_is_for(name: str, command: click.Command) -> None:
     options = [option for option in command.params if isinstance(option, click.Option)]
     assert [option.name for option in options if not option.help] == []
+
+
+def test_what_a_command_is_for_is_listed_whole() -> None:
+    groups = [("premises", premises), *(named for named in COMMANDS if isinstance(named[1], click.Group))]
+    lines = [line for name, group in groups for line in help_of(group, name).splitlines()[1:]]
+    assert [line for line in lines if line.endswith("...")] == []
