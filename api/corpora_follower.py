@@ -139,7 +139,8 @@ class CorporaFollower:
 
 def preparation_of(prefix: str, reports: Sequence[ProcessReport]) -> CorpusReport:
     """What those who prepare say of a corpus that is not mapped yet; of several hosts the one that is furthest back."""
-    told = [report.corpora[prefix] for report in reports if report.kind == "preparer" and prefix in report.corpora]
+    preparing = [report.corpora[prefix] for report in reports if report.kind == "preparer" and prefix in report.corpora]
+    told = [report for report in preparing if report.state in FURTHEST_BACK]
     if not told:
         return CorpusReport("waiting", NOBODY_PREPARES)
     slowest = min(told, key=lambda report: FURTHEST_BACK.index(report.state))

@@ -4,14 +4,15 @@ Kept as heartbeats are (`shared/heartbeats.py`), for the same reason.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
 import orjson
 import redis.asyncio
+from pydantic import TypeAdapter
 
 from shared.heartbeats import BEAT, LIVE, REMEMBERED_LIVES
+from shared.unreadable_entries import tell_unreadable
 
 REPORTERS_KEY = "premises:corpora:reporters"
 """Sorted set of the processes that report, by the time (Redis' own) at which they count as gone."""
@@ -51,10 +52,8 @@ class ProcessReport:
 
     @classmethod
     def from_bytes(cls, value: bytes) -> Self:
-        """Read a report; raises `ValueError`, `TypeError` or `LookupError` where it is none."""
-        fields = orjson.loads(value)
-        corpora = {prefix: CorpusReport(**report) for prefix, report in fields["corpora"].items()}
-        return cls(fields["process"], fields["kind"], corpora)
+        """Read a report; raises `ValueError` where it is none, or one of a state that this version does not know."""
+        return TypeAdapter(cls).validate_json(value, strict=True)
 
 
 async def write_report(client: redis.asyncio.Redis, report: ProcessReport) -> None:
@@ -73,6 +72,8 @@ async def read_reports(client: redis.asyncio.Redis) -> list[ProcessReport]:
     """The reports of the processes that live, by name; what cannot be read, as of a later version, is left out."""
     reports = []
     for value in await client.eval(LIVE, 2, REPORTERS_KEY, REPORTS_KEY):
-        with suppress(ValueError, TypeError, LookupError):
+        try:
             reports += [ProcessReport.from_bytes(value)] if isinstance(value, bytes) else []
+        except ValueError as error:
+            tell_unreadable("A process's report of its corpora", error)
     return sorted(reports, key=lambda report: report.process)

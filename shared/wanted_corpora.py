@@ -11,10 +11,12 @@ from typing import Self
 
 import orjson
 import redis.asyncio
+from pydantic import TypeAdapter
 
 from shared.corpus_prefix import LONGEST_PREFIX, check_prefix
 from shared.corpus_source import CorpusSource
 from shared.errors import CorpusConflictError, InvalidRequestError, UnknownCorpusError
+from shared.unreadable_entries import tell_unreadable
 
 WANTED_KEY = "premises:corpora"
 """Hash of `WantedCorpus` by prefix."""
@@ -59,11 +61,9 @@ class WantedCorpus:
 
     @classmethod
     def from_bytes(cls, prefix: str, value: bytes | str) -> Self:
-        """Read an entry; raises `ValueError`, `TypeError` or `LookupError` where it is none."""
-        fields = orjson.loads(value)
-        source = CorpusSource.model_validate(fields["source"])
-        times = {name: fields[name] for name in ("added_at", "added_by", "digest")}
-        return cls(prefix=prefix, source=source, **times)
+        """Read an entry; raises `ValueError` or `TypeError` where it is none."""
+        fields = {**orjson.loads(value), "prefix": prefix}
+        return TypeAdapter(cls).validate_json(orjson.dumps(fields), strict=True)
 
     def is_entry_of(self, other: "WantedCorpus") -> bool:
         """Whether both are one order: what was removed and added anew is another, even of the same source."""
@@ -86,23 +86,30 @@ async def read_wanted(client: redis.asyncio.Redis) -> dict[str, WantedCorpus]:
     entries = []
     for prefix, value in (await client.hgetall(WANTED_KEY)).items():
         try:
-            entries.append(WantedCorpus.from_bytes(prefix if isinstance(prefix, str) else prefix.decode(), value))
-        except (ValueError, TypeError, LookupError):
-            continue
+            known = check_prefix(prefix if isinstance(prefix, str) else prefix.decode())
+            entries.append(WantedCorpus.from_bytes(known, value))
+        except (ValueError, TypeError, InvalidRequestError) as error:
+            tell_unreadable(f"The wanted corpus {prefix[:LONGEST_PREFIX]!r}", error)
     return {entry.prefix: entry for entry in sorted(entries, key=lambda entry: entry.added_at)}
 
 
 async def add_corpus(client: redis.asyncio.Redis, wanted: WantedCorpus) -> bool:
     """Want a corpus; False where the same is wanted there already.
 
-    Raises `CorpusConflictError` where another one is, `InvalidRequestError` where there are too many.
+    Raises `CorpusConflictError` where another one is, or what cannot be read, and `InvalidRequestError` where there are
+    too many.
     """
     held = await client.eval(ADD, 1, WANTED_KEY, wanted.prefix, wanted.to_bytes(), MOST_CORPORA)
     if held is None:
         return True
     if held == FULL:
         raise InvalidRequestError(f"{MOST_CORPORA} corpora are wanted already: remove one first.")
-    there = WantedCorpus.from_bytes(wanted.prefix, held)
+    there = _readable(wanted.prefix, held)
+    if there is None:
+        raise CorpusConflictError(
+            f"What is wanted at the prefix {wanted.prefix!r} cannot be read by this version: take another prefix, or "
+            "remove that one first."
+        )
     if there.source != wanted.source:
         raise CorpusConflictError(
             f"Another corpus is wanted at the prefix {wanted.prefix!r} ({there.source}), and clients hold positions in "
@@ -125,7 +132,7 @@ async def hold_digest(client: redis.asyncio.Redis, wanted: WantedCorpus, digest:
     """
     while True:
         value = await client.hget(WANTED_KEY, wanted.prefix)
-        held = WantedCorpus.from_bytes(wanted.prefix, value) if value else None
+        held = _readable(wanted.prefix, value) if value else None
         if value is None or held is None or not held.is_entry_of(wanted):
             raise UnknownCorpusError(f"The corpus at {wanted.prefix!r} has been removed meanwhile.")
         if held.digest:
@@ -133,3 +140,10 @@ async def hold_digest(client: redis.asyncio.Redis, wanted: WantedCorpus, digest:
         new = replace(held, digest=digest).to_bytes()
         if await client.eval(EXCHANGE, 1, WANTED_KEY, wanted.prefix, value, new):
             return digest
+
+
+def _readable(prefix: str, value: bytes | str) -> WantedCorpus | None:
+    try:
+        return WantedCorpus.from_bytes(prefix, value)
+    except (ValueError, TypeError):
+        return None

@@ -5,10 +5,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+import orjson
 import pytest
 import redis.asyncio
 
-from shared.corpus_reports import CorpusReport, ProcessReport, read_reports, take_report_back, write_report
+from shared.corpus_reports import (
+    REPORTS_KEY,
+    CorpusReport,
+    ProcessReport,
+    read_reports,
+    take_report_back,
+    write_report,
+)
 from shared.corpus_source import CorpusSource
 from shared.errors import CorpusConflictError, InvalidRequestError, UnknownCorpusError
 from shared.redis_client import async_redis
@@ -133,14 +141,82 @@ def test_what_is_added_anew_holds_no_digest_of_what_was_removed(url: str) -> Non
     assert run(url, work) == ""
 
 
-def test_an_entry_of_a_later_version_hides_no_other(url: str) -> None:
+def entry(**changes: object) -> bytes:
+    """What Redis holds of a wanted corpus, with some fields of another kind."""
+    return orjson.dumps(orjson.loads(wanted("v1.0").to_bytes()) | {"added_at": 1.0, **changes})
+
+
+UNREADABLE = [
+    b"\xff",
+    b"[]",
+    b'"x"',
+    entry(source={"from": "elsewhere"}),
+    entry(added_at=None),
+    entry(added_at="yesterday"),
+    entry(digest=5),
+    entry(added_by=[]),
+]
+
+
+@pytest.mark.parametrize("value", UNREADABLE, ids=repr)
+def test_an_entry_that_cannot_be_read_hides_no_other_and_is_told_once(
+    url: str, value: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    prefix = f"v2.{UNREADABLE.index(value)}"
+
     async def work(client: redis.asyncio.Redis) -> list[str]:
         await add_corpus(client, wanted("v1.0"))
-        await client.hset(WANTED_KEY, "v2.0", '{"source": {"from": "elsewhere"}}')
-        await client.hset(WANTED_KEY, "v3.0", b"\xff")
+        await client.hset(WANTED_KEY, prefix, value)
+        return [*await read_wanted(client), *await read_wanted(client)]
+
+    assert run(url, work) == ["v1.0"] * 2
+    assert caplog.text.count(prefix) == 1
+
+
+@pytest.mark.parametrize("prefix", [b"../../x", b"\xff", b"", b"v1"])
+def test_an_entry_at_what_is_no_prefix_is_left_out(url: str, prefix: bytes) -> None:
+    async def work(client: redis.asyncio.Redis) -> list[str]:
+        await client.hset(WANTED_KEY, prefix, entry())
         return list(await read_wanted(client))
 
-    assert run(url, work) == ["v1.0"]
+    assert run(url, work) == []
+
+
+@pytest.mark.parametrize("value", UNREADABLE, ids=repr)
+def test_a_prefix_with_an_entry_that_cannot_be_read_is_taken_until_that_is_removed(url: str, value: bytes) -> None:
+    async def work(client: redis.asyncio.Redis) -> bool:
+        await client.hset(WANTED_KEY, "v1.0", value)
+        with pytest.raises(CorpusConflictError, match="remove that one first"):
+            await add_corpus(client, wanted("v1.0"))
+        with pytest.raises(UnknownCorpusError):
+            await hold_digest(client, wanted("v1.0"), "a" * 64)
+        await remove_corpus(client, "v1.0")
+        return await add_corpus(client, wanted("v1.0"))
+
+    assert run(url, work)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"process": 5},
+        {"kind": "gardener"},
+        {"corpora": []},
+        {"corpora": {"v1.0": {"state": "of-a-later-version"}}},
+        {"corpora": {"v1.0": {"state": "ready", "digest": 5}}},
+    ],
+    ids=str,
+)
+def test_a_report_that_cannot_be_read_hides_no_other(url: str, changes: dict[str, object]) -> None:
+    report = ProcessReport("host:8000-1", "replica", {"v1.0": CorpusReport("ready")})
+
+    async def work(client: redis.asyncio.Redis) -> list[ProcessReport]:
+        await write_report(client, report)
+        await write_report(client, ProcessReport("host-2", "preparer"))
+        await client.hset(REPORTS_KEY, "host-2", orjson.dumps(orjson.loads(orjson.dumps(report)) | changes))
+        return await read_reports(client)
+
+    assert run(url, work) == [report]
 
 
 def test_reports_are_there_as_long_as_their_process(url: str) -> None:

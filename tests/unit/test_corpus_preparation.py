@@ -74,6 +74,7 @@ def test_a_corpus_that_nobody_prepares_says_who_should() -> None:
     ("told", "expected"),
     [
         ([CorpusReport("waiting")], CorpusReport("waiting", WAITS_ITS_TURN)),
+        ([CorpusReport("ready"), CorpusReport("waiting")], CorpusReport("waiting", WAITS_ITS_TURN)),
         ([CorpusReport("prepared")], CorpusReport("waiting", ABOUT_TO_BE_MAPPED)),
         ([CorpusReport("preparing", "1 %.")], CorpusReport("preparing", "This corpus is being prepared: 1 %.")),
         (
