@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.mapped_file import map_npy
-from api.vector_lengths import CHUNK_ROWS, vector_lengths
+from api.vector_lengths import CHUNK_ROWS, unusable_rows
 from shared.corpus import Corpus
 from shared.corpus_files import parse_object, string_field
 from shared.errors import CorpusError
@@ -18,7 +18,6 @@ Vectors = NDArray[np.float32]
 
 SAID = ("corpus_digest", "revision", "namespace")
 READABLE_TYPES = (np.dtype(np.float32), np.dtype(np.float16))
-NORM_TOLERANCE = 1e-3
 
 log = logging.getLogger("prepare")
 
@@ -117,10 +116,9 @@ def _as_float32(array: NDArray[np.generic]) -> Vectors:
 
 
 def _check_lengths(path: Path, vectors: Vectors) -> None:
-    lengths = vector_lengths(vectors)
-    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= NORM_TOLERANCE))  # not > : NaN must count as wrong
+    wrong = unusable_rows(vectors, normalized=True)
     if len(wrong):
         raise CorpusError(
-            f"Row {wrong[0]} of the embeddings {path} has the length {lengths[wrong[0]]:.4g}; "
+            f"Row {wrong[0]} of the embeddings {path} has the length {np.linalg.norm(vectors[wrong[0]]):.4g}; "
             "expected finite vectors of length 1. Normalise them, or unset EMBEDDINGS to compute them."
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from api.known_vectors import KnownTables, KnownVectors
+from api.known_vectors import KnownTables, KnownVectors, map_last_rows
 from api.snapshot import DIGEST, INDEX_FILE, SnapshotManifest, check_files, snapshots_folder
 from api.vector_folder import VectorFolder, vectors_root
 from shared.embedding_cache import text_key
@@ -93,10 +93,8 @@ def known_of_snapshot(folder: Path) -> KnownVectors | None:
     check_files(folder, manifest)
     if manifest.namespace is None:
         return None
-    shape = (manifest.rows, manifest.dimension)
-    return KnownVectors.open(
-        folder, INDEX_FILE, namespace=manifest.namespace, digest=manifest.corpus_digest, shape=shape
-    )
+    vectors = map_last_rows(folder / INDEX_FILE, (manifest.rows, manifest.dimension))
+    return KnownVectors.open(folder, vectors, namespace=manifest.namespace, digest=manifest.corpus_digest)
 
 
 def known_of_vector_folder(folder: Path) -> KnownVectors | None:

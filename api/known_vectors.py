@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.text_keys import TextKeys, pack_keys
-from shared.embedding_cache import Vector
+from api.vector_lengths import unusable_rows
+from shared.embedding_cache import Vector, VectorCodec
 from shared.errors import CorpusError
 
 FLOAT32 = np.dtype("<f4")
@@ -31,20 +32,23 @@ class KnownVectors:
     """Mapped, shape (rows, dimension)."""
 
     @classmethod
-    def open(cls, folder: Path, vectors: str, *, namespace: str, digest: str, shape: tuple[int, int]) -> Self:
-        """Map the keys in a folder, and the file of that name; raises `CorpusError` where they are damaged."""
+    def open(cls, folder: Path, vectors: Vector, *, namespace: str, digest: str) -> Self:
+        """Map the keys in a folder, which are those of the vectors; raises `CorpusError` where they are damaged."""
         keys = TextKeys.open(folder)
-        if len(keys.rows) and int(keys.rows.max()) >= shape[0]:
+        if len(keys.rows) and int(keys.rows.max()) >= len(vectors):
             raise CorpusError(f"{folder} has keys of other vectors: remove it and prepare the corpus again.")
-        return cls(namespace, digest, keys, map_last_rows(folder / vectors, shape))
+        return cls(namespace, digest, keys, vectors)
 
-    def find(self, keys: NDArray[np.bytes_]) -> tuple[NDArray[np.intp], Vector]:
-        """Positions of the keys that are known, shape (n,), and copies of their vectors, shape (n, dimension)."""
+    def find(self, keys: NDArray[np.bytes_], *, normalized: bool = False) -> tuple[NDArray[np.intp], Vector]:
+        """Positions of the keys that are known, shape (n,), and copies of their vectors, shape (n, dimension).
+
+        What is no vector, or not of length 1 where all are (`normalized`), is not known.
+        """
         rows = self.keys.find(keys)
         known = np.flatnonzero(rows >= 0)
         vectors = np.asarray(self.vectors[rows[known]], np.float32)
-        sound = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)  # what is no vector is not known
-        return known[sound], vectors[sound]
+        unusable = unusable_rows(vectors, normalized=normalized)
+        return np.delete(known, unusable), np.delete(vectors, unusable, axis=0)
 
 
 def map_last_rows(path: Path, shape: tuple[int, int]) -> Vector:
@@ -84,15 +88,19 @@ class KnownTables:
 
     def keys_among(self, keys: Sequence[str]) -> set[str]:
         """Which of the keys are known in some namespace."""
-        return {key for namespace in self._by_namespace for key in self.find(namespace, keys)}
+        packed = pack_keys(keys)
+        found = (table.find(packed)[0] for tables in self._by_namespace.values() for table in tables)
+        return {keys[position] for positions in found for position in positions}
 
-    def find(self, namespace: str, keys: Sequence[str]) -> Mapping[str, Vector]:
-        """Vectors by content hash (32 hexadecimal digits); what is not known is left out."""
+    def find(self, codec: VectorCodec, keys: Sequence[str]) -> Mapping[str, Vector]:
+        """Vectors by content hash (32 hexadecimal digits); what is not known, or does not fit, is left out."""
         found: dict[str, Vector] = {}
-        for table in self._by_namespace.get(namespace, ()):
+        for table in self._by_namespace.get(codec.namespace, ()):
             wanted = [key for key in keys if key not in found]
             if not wanted:
                 break
-            positions, vectors = table.find(pack_keys(wanted))
+            if table.vectors.shape[1] != codec.dimension:
+                continue
+            positions, vectors = table.find(pack_keys(wanted), normalized=codec.normalized)
             found.update((wanted[position], vector) for position, vector in zip(positions, vectors, strict=True))
         return found

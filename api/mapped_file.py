@@ -34,6 +34,8 @@ def map_npy(path: Path) -> NDArray[Any]:
     if not isinstance(array, np.memmap):
         array.close()
         raise ValueError("an archive of arrays, no .npy file")  # noqa: TRY004 - the file is wrong, not the program
+    if array.offset + array.nbytes != path.stat().st_size:
+        raise ValueError("other bytes follow the array")
     return array
 
 

@@ -93,9 +93,9 @@ class VectorCache:
 
     async def _find_known(self, codec: VectorCodec, keys: Sequence[str]) -> dict[str, CachedVector]:
         if len(keys) <= FEW_KEYS:
-            known = self.known.find(codec.namespace, keys)
+            known = self.known.find(codec, keys)
         else:
-            known = await asyncio.to_thread(self.known.find, codec.namespace, keys)
+            known = await asyncio.to_thread(self.known.find, codec, keys)
         return {key: CachedVector(vector, TOKENS_NOT_KNOWN) for key, vector in known.items()}
 
     async def _fetch_shared(self, codec: VectorCodec, keys: Sequence[str]) -> dict[str, CachedVector]:

@@ -24,8 +24,9 @@ from api.embedding_side import EmbeddingSide
 from api.given_embeddings import EmbeddingsOrigin
 from api.known_vectors import KnownTables
 from api.vector_folder import VectorFolder
+from api.worker_directory import codec_of
 from shared.corpus import Corpus
-from shared.embedding_cache import Vector, text_key
+from shared.embedding_cache import Vector, VectorCodec, text_key
 from shared.messages import Heartbeat
 
 LOOKED_UP_TEXTS = 4096
@@ -103,7 +104,7 @@ async def compute_vectors(
     async with _alone(folder.path):
         if not folder.vectors.exists():
             await _fill(wanted, PartialEmbeddings.open(folder.path, *shape), counts, (side, worker), make_bar)
-        vectors = folder.load(shape)
+        vectors = folder.load(shape, normalized=worker.normalized)
         origin = EmbeddingsOrigin(wanted.digest, wanted.revision, worker.namespace)
         await asyncio.to_thread(folder.describe, wanted.texts, origin)
     return vectors, counts
@@ -120,7 +121,7 @@ async def _fill(
     missing = partial.missing_rows()
     counts.already_there = len(wanted.texts) - len(missing)
     counts.reused = await asyncio.to_thread(
-        _copy_known, wanted.texts, missing, partial, side.embeddings.cache.known, worker.namespace
+        _copy_known, wanted.texts, missing, partial, side.embeddings.cache.known, codec_of(worker)
     )
     if counts.reused:
         log.info("%d of %d %s are known from other corpora", counts.reused, len(wanted.texts), wanted.what)
@@ -151,13 +152,13 @@ async def _embed(
 
 
 def _copy_known(
-    texts: Sequence[str], missing: NDArray[np.intp], partial: PartialEmbeddings, tables: KnownTables, namespace: str
+    texts: Sequence[str], missing: NDArray[np.intp], partial: PartialEmbeddings, tables: KnownTables, codec: VectorCodec
 ) -> int:
     """Fill rows whose texts are known; returns how many."""
     copied = 0
     for start in range(0, len(missing), LOOKED_UP_TEXTS):
         row_of_key = {text_key(texts[row]): row for row in missing[start : start + LOOKED_UP_TEXTS].tolist()}
-        known = tables.find(namespace, list(row_of_key))
+        known = tables.find(codec, list(row_of_key))
         if known:
             rows = [row_of_key[key] for key in known]
             partial.vectors[rows] = np.stack(list(known.values()))

@@ -50,16 +50,15 @@ class VectorFolder:
         """The file of a finished computation."""
         return self.path / VECTORS_FILE
 
-    def load(self, shape: tuple[int, int]) -> Vector:
-        """The finished vectors, mapped; raises `CorpusError` where the file is damaged or another shape's."""
-        path = self.vectors
-        try:
-            vectors: Vector = map_npy(path)
-        except (OSError, ValueError) as error:
-            raise CorpusError(f"{path} is damaged ({error}): remove it, it will be computed again.") from error
-        if vectors.shape != shape or vectors.dtype != np.float32:
+    def load(self, shape: tuple[int, int], *, normalized: bool) -> Vector:
+        """The finished vectors, mapped; raises `CorpusError` where the file is damaged or another shape's.
+
+        `normalized`: the model's vectors have length 1.
+        """
+        path, vectors = self.vectors, _map_vectors(self.vectors)
+        if vectors.shape != shape:
             raise CorpusError(f"{path} has the shape {vectors.shape}: remove it, it will be computed again.")
-        if len(unusable := unusable_rows(vectors)):
+        if len(unusable := unusable_rows(vectors, normalized=normalized)):
             raise CorpusError(
                 f"{path} has {len(unusable)} rows that are no vectors, row {unusable[0]} first: "
                 "remove it, it will be computed again."
@@ -84,13 +83,8 @@ class VectorFolder:
         origin = read_origin(self.vectors)
         if origin.namespace is None or origin.corpus_digest is None:
             return None
-        return KnownVectors.open(
-            self.path,
-            VECTORS_FILE,
-            namespace=origin.namespace,
-            digest=origin.corpus_digest,
-            shape=_shape(self.vectors),
-        )
+        vectors = _map_vectors(self.vectors)
+        return KnownVectors.open(self.path, vectors, namespace=origin.namespace, digest=origin.corpus_digest)
 
 
 def write_origin(vectors: Path, origin: EmbeddingsOrigin) -> None:
@@ -99,12 +93,11 @@ def write_origin(vectors: Path, origin: EmbeddingsOrigin) -> None:
         unfinished.write_bytes(orjson.dumps(origin, option=orjson.OPT_INDENT_2))
 
 
-def _shape(path: Path) -> tuple[int, int]:
+def _map_vectors(path: Path) -> Vector:
     try:
-        array = map_npy(path)
+        array: Vector = map_npy(path)
     except (OSError, ValueError) as error:
         raise CorpusError(f"{path} is damaged ({error}): remove it, it will be computed again.") from error
     if array.ndim != 2 or array.dtype != np.float32 or not array.flags.c_contiguous:
         raise CorpusError(f"{path} holds no float32 vectors: remove it, they will be computed again.")
-    rows, dimension = array.shape
-    return rows, dimension
+    return array

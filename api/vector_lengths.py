@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 
 CHUNK_ROWS = 16_384
+NORM_TOLERANCE = 1e-3
 
 
 def vector_lengths(vectors: Vectors) -> NDArray[np.float32]:
@@ -17,7 +18,8 @@ def vector_lengths(vectors: Vectors) -> NDArray[np.float32]:
     return lengths
 
 
-def unusable_rows(vectors: Vectors) -> NDArray[np.intp]:
-    """Rows that cannot be the vector of a text: all zero, or not finite."""
+def unusable_rows(vectors: Vectors, *, normalized: bool = False) -> NDArray[np.intp]:
+    """Rows that cannot be the vector of a text: all zero or not finite; where all are `normalized`, not of length 1."""
     lengths = vector_lengths(vectors)
-    return np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+    usable = np.abs(lengths - 1) <= NORM_TOLERANCE if normalized else np.isfinite(lengths) & (lengths > 0)
+    return np.flatnonzero(~usable)  # NaN is within no tolerance

@@ -74,8 +74,7 @@ class WorkerDirectory:
 
     def codec(self) -> VectorCodec:
         """How vectors of the pinned namespace are cached; known as long as `known_model`."""
-        model = self.known_model()
-        return VectorCodec(model.namespace, model.dimension, model.cache_dtype)
+        return codec_of(self.known_model())
 
     def require_worker(self) -> Heartbeat:
         """A live worker of our namespace, or `NotReadyError` that says what is missing."""
@@ -107,6 +106,11 @@ class WorkerDirectory:
     def holds(self, job_id: str) -> bool:
         """Whether a live worker says that it works on the job."""
         return any(job_id in worker.held_jobs for worker in self.workers)
+
+
+def codec_of(model: Heartbeat) -> VectorCodec:
+    """How a model's vectors are cached."""
+    return VectorCodec(model.namespace, model.dimension, model.cache_dtype, model.normalized)
 
 
 def _loaded_as(worker: Heartbeat) -> tuple[str, str, str]:

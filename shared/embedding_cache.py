@@ -57,6 +57,8 @@ class VectorCodec:
     namespace: str
     dimension: int
     cache_dtype: str = "float32"
+    normalized: bool = False
+    """Whether every vector of the namespace has length 1."""
 
     def redis_key(self, key: str) -> str:
         """The Redis key of a content hash."""

@@ -138,6 +138,21 @@ def test_what_is_no_vector_is_not_known(host: Host) -> None:
     assert host.knows(host.texts[5])
 
 
+def test_a_vector_that_is_not_of_length_1_is_not_known_where_all_are(host: Host) -> None:
+    folder = host.write_folder()
+    host.vectors[3] *= 2
+    np.save(folder.vectors, host.vectors)
+    host.look()
+    assert not host.knows(host.texts[3], codec=VectorCodec("ns", DIMENSION, normalized=True))
+    assert host.knows(host.texts[4], codec=VectorCodec("ns", DIMENSION, normalized=True))
+
+
+def test_vectors_of_another_dimension_than_the_models_are_not_known(host: Host) -> None:
+    host.write_folder()
+    host.look()
+    assert not host.knows(host.texts[0], codec=VectorCodec("ns", DIMENSION + 1))
+
+
 def test_a_damaged_snapshot_is_left_out_with_a_word_in_the_log(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     folder = host.write_snapshot()
     (folder / INDEX_FILE).write_bytes(b"cut")
@@ -162,6 +177,7 @@ def damaged_header(whole: bytes, header: bytes) -> bytes:
         ("vectors.npy", lambda _: b""),
         ("vectors.npy", lambda whole: damaged_header(whole, b"{'descr': '<f4', (((")),
         ("vectors.npy", lambda whole: damaged_header(whole, HUGE_SHAPE)),
+        ("vectors.npy", lambda whole: whole + b"behind the array"),
         ("vectors.json", lambda _: b""),
         ("vectors.json", lambda _: b"[]"),
         ("vectors.json", lambda _: b'{"namespace":["x"],"corpus_digest":"d"}'),
