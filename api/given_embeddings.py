@@ -39,7 +39,7 @@ def check_embeddings(path: Path, *, corpus: Corpus, worker: Heartbeat) -> tuple[
     origin = check_origin(path, corpus)
     _check_said(path, "model namespace", origin.namespace, worker.namespace)
     if origin.namespace is None:
-        log.warning("nothing says which model made %s; it is served as if it were %s", path, worker.model)
+        log.warning("nothing says which model made %s", path)
     return load_embeddings(path, rows=len(corpus.premises), dimension=worker.dimension), origin.namespace
 
 

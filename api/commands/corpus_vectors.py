@@ -17,6 +17,7 @@ from api.text_keys import TextKeys
 from api.uploaded_texts import read_uploads
 from api.vector_computation import TextSet, VectorCounts, compute_vectors
 from api.vector_folder import VectorFolder, write_origin
+from api.vector_recognition import are_of_this_model
 from shared.corpus import Corpus, read_corpus
 from shared.errors import ArtifactError, CorpusError, SettingsError
 from shared.messages import Heartbeat
@@ -103,7 +104,7 @@ async def _embed(
     async with running_embedding_side(settings) as side:
         worker = await wait_for_worker(side)
         for other, npy in others:
-            side.embeddings.cache.known.add(known_of_pair(other.corpus, npy, worker))
+            side.embeddings.cache.known.add(await known_of_pair(other.corpus, npy, worker, side))
         folder = VectorFolder.of_corpus(settings.data_dir, corpus.digest, worker.namespace)
         _, counts = await compute_vectors(TextSet.of_corpus(corpus), folder, side, worker, progress_bar)
         spelled = None
@@ -148,20 +149,27 @@ async def _compute_texts(
     return counts
 
 
-def known_of_pair(corpus: Corpus, npy: Path, worker: Heartbeat) -> KnownVectors:
-    """A corpus and its vectors, given together; raises `CorpusError` unless something says that the model made them."""
+async def known_of_pair(corpus: Corpus, npy: Path, worker: Heartbeat, side: EmbeddingSide) -> KnownVectors:
+    """A corpus and its vectors, given together; raises `CorpusError` unless the worker's model made them.
+
+    Where nothing says so, the worker embeds some of the texts and compares.
+    """
     origin = read_origin(npy)
-    if origin.namespace != worker.namespace:
-        said = f"made in the namespace {origin.namespace}" if origin.namespace else "of an unknown model"
+    if origin.namespace not in (None, worker.namespace):
         raise CorpusError(
-            f"The vectors {npy} are {said}, the worker's namespace is {worker.namespace}: give vectors whose .json "
-            "beside them names it, or leave --reuse out."
+            f"The vectors {npy} are made in the namespace {origin.namespace}, the worker's is {worker.namespace}: "
+            "give vectors of this model, or leave --reuse out."
         )
     if origin.corpus_digest not in (None, corpus.digest):
         raise CorpusError(f"The vectors {npy} are not those of the corpus given with them: check --reuse.")
-    vectors = load_embeddings(npy, rows=len(corpus.premises), dimension=worker.dimension)
-    keys = TextKeys.of(premise.text for premise in corpus.premises)
-    return KnownVectors(worker.namespace, corpus.digest, keys, vectors)
+    texts = [premise.text for premise in corpus.premises]
+    vectors = load_embeddings(npy, rows=len(texts), dimension=worker.dimension)
+    if origin.namespace is None and not await are_of_this_model(vectors, texts, side.embeddings):
+        raise CorpusError(
+            f"Nothing says which model made the vectors {npy}, and the worker does not give the same: give vectors of "
+            "this model, or leave --reuse out."
+        )
+    return KnownVectors(worker.namespace, corpus.digest, TextKeys.of(texts), vectors)
 
 
 def write_output(folder: VectorFolder, output: Path) -> None:

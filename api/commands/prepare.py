@@ -20,6 +20,7 @@ from api.snapshot import SnapshotManifest
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
 from api.vector_computation import TextSet, compute_vectors
 from api.vector_folder import VectorFolder
+from api.vector_recognition import Embeddings, are_of_this_model
 from shared.artifacts import find_corpus, find_embeddings, open_corpus_folder
 from shared.corpus import Corpus, read_corpus
 from shared.corpus_source import CorpusSource
@@ -158,15 +159,22 @@ def _publish(source: Source, folder: Path, worker: Heartbeat) -> None:
 async def _make_snapshot(source: Source, corpus: Corpus, worker: Heartbeat, side: EmbeddingSide) -> Path:
     settings = source.settings
     if source.given is not None:
-        return _make_snapshot_of_given(settings, source.given, corpus, worker)
+        return await _make_snapshot_of_given(settings, source.given, corpus, worker, side.embeddings)
     vectors, namespace = await _computed(settings, corpus, worker, side), worker.namespace
     return write_snapshot(corpus, vectors, data_dir=settings.data_dir, model=settings.model_id, namespace=namespace)
 
 
-def _make_snapshot_of_given(settings: Settings, given: Path, corpus: Corpus, worker: Heartbeat) -> Path:
+async def _make_snapshot_of_given(
+    settings: Settings, given: Path, corpus: Corpus, worker: Heartbeat, embeddings: Embeddings
+) -> Path:
     """The file is somebody else's and read several times: one that is written to meanwhile would be a mixture."""
     before = file_stamps([given])
     vectors, namespace = check_embeddings(given, corpus=corpus, worker=worker)
+    texts = [premise.text for premise in corpus.premises]
+    if namespace is None and await are_of_this_model(vectors, texts, embeddings):
+        namespace = worker.namespace
+    elif namespace is None:
+        log.warning("%s is served as if %s had made it, and used for this corpus alone", given, worker.model)
     folder = write_snapshot(corpus, vectors, data_dir=settings.data_dir, model=settings.model_id, namespace=namespace)
     if file_stamps([given]) != before:
         shutil.rmtree(folder)

@@ -13,7 +13,7 @@ import pytest
 
 from api.client_spellings import read_spellings
 from shared.corpus import Corpus, read_corpus
-from tests.corpora import as_lines, declaration, write_corpus
+from tests.corpora import as_lines, declaration, unit_vectors, write_corpus
 from tests.embedding_fakes import FakeEncoder, fake_vector, wait_until
 from tests.exposition import Growth, Scrape
 from tests.fake_deployment import FakeDeployment, fake_deployment
@@ -102,13 +102,36 @@ def test_a_pair_that_is_named_is_reused(deployment: FakeDeployment) -> None:
     assert (done["premises"]["reused"], done["premises"]["embedded"]) == (ROWS - 7, 7)
 
 
-def test_a_pair_of_which_nothing_says_what_made_it_is_refused(deployment: FakeDeployment) -> None:
+def test_a_pair_of_which_nothing_says_what_made_it_is_reused_where_the_worker_gives_the_same(
+    deployment: FakeDeployment,
+) -> None:
     old, npy = write_project(deployment.folder / "old"), deployment.folder / "old.npy"
     run(deployment, "embed", old, "--output", npy)
     npy.with_suffix(".json").unlink()
+    forget_cached_texts(deployment)
+    new = write_project(deployment.folder / "new", changed=7)
+    elsewhere = str(deployment.folder / "elsewhere")
+    done = report_of(run(deployment, "embed", new, "--reuse", old, npy, "--json", DATA_DIR=elsewhere))
+    assert (done["premises"]["reused"], done["premises"]["embedded"]) == (ROWS - 7, 7)
+
+
+def test_a_pair_that_another_model_made_is_refused(deployment: FakeDeployment) -> None:
+    old, npy = write_project(deployment.folder / "old"), deployment.folder / "old.npy"
+    np.save(npy, unit_vectors(ROWS))
     said = run(deployment, "embed", old, "--reuse", old, npy, code=2).output()
-    assert f"{npy} are of an unknown model" in said.splitlines()[-1]
+    assert "the worker does not give the same" in said.splitlines()[-1]
     assert "Traceback" not in said
+
+
+def test_given_embeddings_of_this_model_are_reused_though_nothing_says_so(deployment: FakeDeployment) -> None:
+    project, npy = write_project(deployment.folder / "project"), deployment.folder / "project.npy"
+    run(deployment, "embed", project, "--output", npy)
+    npy.with_suffix(".json").unlink()
+    elsewhere = str(deployment.folder / "elsewhere")
+    run(deployment, "prepare", DATA=str(project), EMBEDDINGS=str(npy), DATA_DIR=elsewhere)
+    forget_cached_texts(deployment)
+    done = report_of(run(deployment, "embed", project, "--no-spellings", "--json", DATA_DIR=elsewhere))
+    assert (done["premises"]["reused"], done["premises"]["embedded"]) == (ROWS, 0)
 
 
 def test_an_output_that_is_no_npy_is_refused_before_anything_is_computed(deployment: FakeDeployment) -> None:

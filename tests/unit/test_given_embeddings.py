@@ -1,3 +1,6 @@
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -5,10 +8,13 @@ import orjson
 import pytest
 
 from api.commands import prepare
+from api.embedding_client import Embedded, EmbeddingOrder, TextGroup
 from api.given_embeddings import check_embeddings, load_embeddings
+from api.snapshot import SnapshotManifest
 from api.snapshot_writer import write_snapshot
 from shared.corpus import Corpus, read_corpus
-from shared.errors import CorpusError
+from shared.embedding_cache import Vector
+from shared.errors import CorpusError, NotReadyError
 from shared.messages import Heartbeat
 from shared.settings import Settings
 from tests.corpora import unit_vectors, write_plain_corpus
@@ -25,11 +31,45 @@ def heartbeat() -> Heartbeat:
     return Heartbeat("w", "m", "space", DIMENSION, 256, "cpu", "float32", "float32", 0.3, 1000.0, [], 0.0)
 
 
+@dataclass
+class Workers:
+    """What the queue answers: these vectors, or that nobody is there."""
+
+    vectors: Vector | None
+
+    async def embed(self, groups: Sequence[TextGroup], order: EmbeddingOrder) -> Embedded:
+        if self.vectors is None:
+            raise NotReadyError("Nobody is there.")
+        return Embedded([self.vectors], [set()], 0, len(groups[0].texts), 1)
+
+
+def snapshot_of_given(path: Path, state: Path, corpus: Corpus, workers: Workers) -> Path:
+    settings = Settings(data_dir=state)
+    return asyncio.run(prepare._make_snapshot_of_given(settings, path, corpus, heartbeat(), workers))
+
+
+@pytest.mark.parametrize(
+    ("workers", "namespace"),
+    [
+        (Workers(unit_vectors(3, DIMENSION) + np.float32(1e-6)), "space"),
+        (Workers(unit_vectors(3, DIMENSION).astype(np.float16).astype(np.float32)), None),
+        (Workers(unit_vectors(3, DIMENSION, seed=1)), None),
+        (Workers(None), None),
+    ],
+)
+def test_vectors_of_unknown_origin_are_the_models_where_the_worker_gives_the_same(
+    tmp_path: Path, corpus: Corpus, workers: Workers, namespace: str | None
+) -> None:
+    np.save(tmp_path / "given.npy", unit_vectors(3, DIMENSION))
+    folder = snapshot_of_given(tmp_path / "given.npy", tmp_path / "state", corpus, workers)
+    assert SnapshotManifest.read(folder).namespace == namespace
+
+
 @pytest.mark.parametrize("changes", [False, True])
 def test_embeddings_that_change_while_they_are_read_are_refused(
     tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, *, changes: bool
 ) -> None:
-    path, settings = tmp_path / "given.npy", Settings(data_dir=tmp_path / "state")
+    path, state, workers = tmp_path / "given.npy", tmp_path / "state", Workers(None)
     np.save(path, unit_vectors(3, DIMENSION))
 
     def write_and_change(corpus: Corpus, vectors: np.typing.NDArray[np.float32], **options: object) -> Path:
@@ -40,11 +80,11 @@ def test_embeddings_that_change_while_they_are_read_are_refused(
 
     monkeypatch.setattr(prepare, "write_snapshot", write_and_change)
     if not changes:
-        assert prepare._make_snapshot_of_given(settings, path, corpus, heartbeat()).is_dir()
+        assert snapshot_of_given(path, state, corpus, workers).is_dir()
         return
     with pytest.raises(CorpusError, match="changed while they were read"):
-        prepare._make_snapshot_of_given(settings, path, corpus, heartbeat())
-    assert not [entry for entry in (tmp_path / "state" / "snapshots").iterdir() if entry.is_dir()]
+        snapshot_of_given(path, state, corpus, workers)
+    assert not [entry for entry in (state / "snapshots").iterdir() if entry.is_dir()]
 
 
 def test_half_precision_embeddings_are_converted(tmp_path: Path) -> None:
