@@ -150,6 +150,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(served: Served, tmp_
     try:
         with running(premises_command(*arguments), tmp_path / "log", environment) as process:
             wait_until(lambda: partial.exists() and partial.read_bytes().count(b"\n") >= 3, 60)
+            served.deployment.gate.write_text("")  # no more of them before the signal is there
             assert process.stop(signal.SIGINT) == 130
             said = process.output()
     finally:
