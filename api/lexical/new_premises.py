@@ -1,22 +1,25 @@
 """Reads the new premises of requests; what a client sends again and again is read once."""
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from api.lexical.byte_bounded import ByteBounded
 from api.lexical.lexical_stage import NewPremises
 from api.lexical.symbols import declaration_symbols, declares_theorem
 from api.lexical.term_index import CountedTexts, TermIndex, TextTerms
 from api.lexical.use_counts import UseCounts
 from api.schemas import NewPremise
 
-REMEMBERED_PREMISES = 8192
-"""Some 2 kB each: a list of which a part has changed is read in that part."""
-REMEMBERED_LISTS = 16
-"""Up to 2 MB each."""
+REMEMBERED_PREMISES_BYTES = 32 * 1024 * 1024
+"""Some 3 kB each: a list of which a part has changed is read in that part."""
+REMEMBERED_LISTS_BYTES = 64 * 1024 * 1024
+"""Some 6 MB for a list of 2,048, whether or not its premises are remembered, too."""
+ENTRY_BYTES = 512
+"""What an entry takes beside its texts and arrays."""
 
 Key = tuple[str, str]
 """Name and declaration."""
@@ -31,8 +34,8 @@ class NewPremiseReader:
         self._index = index
         self._uses = uses
         self._find_rows = find_rows
-        self._premises: LRUCache[Key, TextTerms] = LRUCache(REMEMBERED_PREMISES)
-        self._lists: LRUCache[tuple[Key, ...], NewPremises] = LRUCache(REMEMBERED_LISTS)
+        self._premises: ByteBounded[Key, TextTerms] = ByteBounded(REMEMBERED_PREMISES_BYTES)
+        self._lists: ByteBounded[tuple[Key, ...], NewPremises] = ByteBounded(REMEMBERED_LISTS_BYTES)
         self._lock = threading.Lock()
 
     def read(self, premises: Sequence[NewPremise]) -> NewPremises:
@@ -44,8 +47,9 @@ class NewPremiseReader:
             known = self._lists.get(keys)
         if known is None:
             known = self._read_list(keys)
+            size = sum(map(_size_bytes, keys, known.terms)) + known.counted.size_bytes
             with self._lock:
-                self._lists[keys] = known
+                self._lists.put(keys, known, size)
         return known
 
     def _read_list(self, keys: Sequence[Key]) -> NewPremises:
@@ -68,6 +72,11 @@ class NewPremiseReader:
             read = self._index.read_texts([declaration_symbols(name, decl) for name, decl in unknown])
             fresh = dict(zip(unknown, read, strict=True))
             with self._lock:
-                self._premises.update(fresh)
+                for key, terms in fresh.items():
+                    self._premises.put(key, terms, _size_bytes(key, terms))
             known |= fresh
         return [known[key] for key in keys]
+
+
+def _size_bytes(key: Key, terms: TextTerms) -> int:
+    return ENTRY_BYTES + sum(map(sys.getsizeof, (*key, *terms.arrays)))

@@ -65,6 +65,12 @@ class TextTerms:
     namespaces: Terms
     """The same of all constants."""
 
+    @property
+    def arrays(self) -> tuple[NDArray[np.generic], ...]:
+        """All of them."""
+        words, spaces = self.conclusion_words, (self.conclusion_namespaces, self.namespaces)
+        return (*self.fields, self.counted, self.repeats, words, *spaces)
+
     def nth(self, place: int) -> int:
         """A term of the conclusion, NO_TERM beyond its end."""
         conclusion = self.fields[CONCLUSION]
@@ -95,6 +101,11 @@ class CountedTexts:
             lengths=np.repeat(_as_terms([text.length for text in texts]), sizes),
             count=len(texts),
         )
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the arrays."""
+        return self.terms.nbytes + self.owners.nbytes + self.repeats.nbytes + self.lengths.nbytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
