@@ -48,7 +48,7 @@ class HybridSelector:
             new_scores = self.index.score(question.state_vectors, question.new_vectors)
         with stages.timing("rank"):
             surroundings = Surroundings(question.selection, self.reader.read(question.new_premises))
-            goals = self.stage.index.read_texts([goal_symbols(state) for state in question.states])
+            goals = self.stage.index.read_texts(map(goal_symbols, question.states))
             return [
                 self._rank_goal(question, surroundings, goal, vector, self._merge(hit, of_new))
                 for goal, vector, hit, of_new in zip(goals, question.state_vectors, hits, new_scores, strict=True)

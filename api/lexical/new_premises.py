@@ -69,7 +69,7 @@ class NewPremiseReader:
             known = {key: terms for key in keys if (terms := self._premises.get(key)) is not None}
         unknown = [key for key in dict.fromkeys(keys) if key not in known]
         if unknown:
-            read = self._index.read_texts([declaration_symbols(name, decl) for name, decl in unknown])
+            read = self._index.read_texts(declaration_symbols(name, decl) for name, decl in unknown)
             fresh = dict(zip(unknown, read, strict=True))
             with self._lock:
                 for key, terms in fresh.items():

@@ -41,6 +41,9 @@ from api.name_table import NameTable
 
 Terms = NDArray[np.int32]
 Rows = NDArray[np.integer]
+
+BATCH_CHARACTERS = 262_144
+"""Of identifiers; a list of 2,048 ordinary new premises has about as many."""
 NO_TERMS: Terms = np.empty(0, dtype=np.int32)
 
 
@@ -190,8 +193,11 @@ class TermIndex:
         """The same, 0 for terms without postings."""
         return np.where(np.diff(self.posting_starts) > 0, self.rarity, np.float32(0))
 
-    def read_texts(self, texts: Sequence[Symbols]) -> list[TextTerms]:
-        """The known terms of texts, by one look-up for all."""
+    def read_texts(self, texts: Iterable[Symbols]) -> list[TextTerms]:
+        """The known terms of texts, by one look-up for many: some of the texts at a time are in memory."""
+        return [terms for batch in _batches(texts) for terms in self._read_batch(batch)]
+
+    def _read_batch(self, texts: Sequence[Symbols]) -> list[TextTerms]:
         identifiers = {name for text in texts for name in chain(text.conclusion, text.context)}
         words = {name: [f"{WORD_MARK}{word}" for word in split_words(name)] for name in identifiers}
         words |= {text.name: [f"{WORD_MARK}{word}" for word in split_words(text.name)] for text in texts}
@@ -225,6 +231,19 @@ class TermIndex:
         owners = np.repeat(np.arange(len(rows)), lengths)
         before = np.cumsum(lengths) - lengths
         return FieldTerms(self.field_terms[np.arange(len(owners)) + (starts - before)[owners]], owners)
+
+
+def _batches(texts: Iterable[Symbols]) -> Iterator[list[Symbols]]:
+    batch: list[Symbols] = []
+    characters = 0
+    for text in texts:
+        batch.append(text)
+        characters += sum(map(len, chain(text.conclusion, text.context)))
+        if characters > BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def _read_text(

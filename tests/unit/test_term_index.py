@@ -1,3 +1,4 @@
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -6,15 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.lexical.identifiers import LONGEST_IDENTIFIER, MOST_NAMESPACES, list_identifiers, list_namespaces, split_words
-from api.lexical.symbols import statement_symbols
+from api.lexical.symbols import Symbols, statement_symbols
 from api.lexical.term_files import CONCLUSION, CONTEXT, NAME_WORDS, NO_TERM
-from api.lexical.term_index import CountedTexts, TermIndex
+from api.lexical.term_index import BATCH_CHARACTERS, CountedTexts, TermIndex
 from api.lexical.term_index_writer import write_term_index
 from shared.corpus import read_corpus
 from tests.corpora import declaration, write_corpus
 
 CONSTANTS = st.sampled_from(["Eq", "Nat", "Nat.succ", "HAdd.hAdd", "x", "Set.mem"])
 STATEMENTS = st.lists(CONSTANTS, max_size=8).map(" ".join)
+
+
+class Conclusion(list[str]):
+    """One that can be watched."""
 
 
 def index_of(folder: Path, *types: str, names: list[str] | None = None) -> TermIndex:
@@ -67,6 +72,22 @@ def test_a_row_that_shares_a_rarer_constant_scores_higher(tmp_path: Path) -> Non
     [goal] = index.read_texts([statement_symbols("", "", "Nat Rare")])
     scores = index.score_rows(goal.counted)
     assert scores[2] > scores[0] == scores[1] > 0
+
+
+def test_not_all_of_many_texts_are_held_at_a_time(tmp_path: Path) -> None:
+    given_out: list[weakref.ref[Conclusion]] = []
+    most_held = 0
+
+    def read_one() -> Symbols:
+        nonlocal most_held
+        conclusion = Conclusion(["Nat"] * BATCH_CHARACTERS)
+        given_out.append(weakref.ref(conclusion))
+        most_held = max(most_held, sum(reference() is not None for reference in given_out))
+        return Symbols("", conclusion, [])
+
+    read = index_of(tmp_path, "Eq Nat").read_texts(read_one() for _ in range(6))
+    assert len(read) == 6
+    assert most_held < 6
 
 
 def test_variables_are_no_terms(tmp_path: Path) -> None:
