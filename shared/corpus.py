@@ -51,6 +51,9 @@ DENIED_TYPE_PREFIX = "Lean."
 
 BEFORE_TYPE = " : "
 
+LONGEST_REVISION = 200
+"""Characters: it goes into a header of every answer."""
+
 log = logging.getLogger("corpus")
 
 
@@ -161,6 +164,10 @@ def read_revision(folder: Path) -> str:
         raise CorpusError(f"{path} is not UTF-8 text; it should hold one line with the revision.") from error
     if not revision:
         raise CorpusError(f"{path} is empty; it should hold one line with the revision.")
+    if len(revision.splitlines()) > 1 or len(revision) > LONGEST_REVISION:
+        raise CorpusError(
+            f"{path} is not one line of at most {LONGEST_REVISION} characters; it should hold the revision alone."
+        )
     return revision
 
 

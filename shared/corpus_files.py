@@ -34,6 +34,8 @@ def read_lines(path: Path) -> list[bytes]:
 
 def read_bytes(path: Path) -> bytes:
     """A file's content; raises `CorpusError` where it cannot be had."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise CorpusError(f"{shown(path)} is no regular file: remove it, or extract the corpus again.")
     try:
         return path.read_bytes()
     except FileNotFoundError as error:

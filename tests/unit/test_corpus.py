@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,15 @@ def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
         read_corpus(folder)
 
 
+@pytest.mark.parametrize("name", ["revision", "Modules.jsonl", "Declarations/A.jsonl"])
+def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    folder = write_plain_corpus(tmp_path / "c")
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(CorpusError, match=f"{name} is no regular file"):
+        read_corpus(folder)
+
+
 def test_a_missing_folder_of_declarations_is_named(tmp_path: Path) -> None:
     folder = write_plain_corpus(tmp_path / "c", 0)
     (folder / "Declarations" / "A.jsonl").unlink()
@@ -192,6 +202,8 @@ def test_a_corpus_without_premises_is_an_error(tmp_path: Path) -> None:
     [
         ("revision", b"\n"),
         ("revision", b"\xff"),
+        ("revision", b"v1\nv2\n"),
+        ("revision", b"v" * 201),
         ("Modules.jsonl", b'{"nom": "A"}\n'),
         ("Modules.jsonl", b"A\n"),
         ("HammerBlacklist.jsonl", b"[]"),
