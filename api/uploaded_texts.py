@@ -1,6 +1,7 @@
 """Reads what Lean clients upload, from files: bodies of /retrieve, records that hold one, or lines with `decl`."""
 
 import gzip
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,8 @@ import orjson
 
 from shared.errors import ArtifactError
 
-DECL_FIELDS = ("decl", "decl_module_caller")
-"""What a line without `new_premises` may hold: the texts for callers outside and inside of the module system."""
+DECL_FOR_MODULES = "decl_module_caller"
+"""What a line with `decl` may hold beside it: the text for callers inside of the module system."""
 
 GZIP = b"\x1f\x8b"
 
@@ -62,7 +63,7 @@ def _read(path: Path) -> bytes:
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if content.startswith(GZIP) else content
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ArtifactError(f"{path} cannot be read ({error}): name a file with what a client sent.") from error
 
 
@@ -74,10 +75,18 @@ def _uploads_of(found: object) -> Iterator[UploadedText]:
         if body is not None:
             yield from _uploads_of(orjson.loads(body) if isinstance(body, str) else body)
     elif "decl" in found:
-        name = str(found.get("name", ""))
-        yield from (UploadedText(name, str(found[field])) for field in DECL_FIELDS if field in found)
+        name = _string(found.get("name") or "")
+        yield UploadedText(name, _string(found["decl"]))
+        if found.get(DECL_FOR_MODULES) is not None:
+            yield UploadedText(name, _string(found[DECL_FOR_MODULES]))
     elif "state" in found or "new_premises" in found:
         for premise in found.get("new_premises") or []:
-            yield UploadedText(str(premise["name"]), str(premise["decl"]))
+            yield UploadedText(_string(premise["name"]), _string(premise["decl"]))
     else:
         raise ValueError("nothing that a client uploads")
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no string")
+    return value

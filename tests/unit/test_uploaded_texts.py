@@ -11,6 +11,8 @@ from shared.errors import ArtifactError
 from tests.golden import require_shared_data
 
 BODY = {"state": "⊢ True", "new_premises": [{"name": "A.t", "decl": "theorem A.t : True"}]}
+WHOLE = gzip.compress(orjson.dumps(BODY), mtime=0)
+DAMAGED_INSIDE = WHOLE[:12] + b"\xff" * 8 + WHOLE[20:]
 EXPECTED = [UploadedText("A.t", "theorem A.t : True")]
 
 
@@ -45,7 +47,19 @@ def test_a_recorded_get_uploads_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"remember the milk", b"[1, 2]", b"{}", b'{"new_premises": [7]}', gzip.compress(b"{}", mtime=0)[:-9]],
+    [
+        b"",
+        b"remember the milk",
+        b"[1, 2]",
+        b"{}",
+        b'{"new_premises": [7]}',
+        b'{"new_premises": [{"name": "A.t", "decl": null}]}',
+        b'{"decl": null}',
+        b'{"decl": {}}',
+        b'{"decl": "theorem t : True", "decl_module_caller": 1}',
+        gzip.compress(b"{}", mtime=0)[:-9],
+        DAMAGED_INSIDE,
+    ],
 )
 def test_a_file_that_is_no_upload_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "notes.txt").write_bytes(content)
