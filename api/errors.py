@@ -160,7 +160,10 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     detail = error.detail if isinstance(error.detail, str) else HTTPStatus(error.status_code).phrase
     if detail == HTTPStatus(error.status_code).phrase:  # Starlette's own
         detail = ADVICE_OF_STATUS.get(error.status_code, detail)
-    return error_response(request.url.path, error.status_code, detail, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # Starlette names those of the first route of the path alone
+        headers["Allow"] = ", ".join(request.app.state.routes.methods_at(request.scope["path"]))
+    return error_response(request.url.path, error.status_code, detail, headers=headers)
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:

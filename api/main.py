@@ -24,6 +24,7 @@ from api.process_group import ServerOptions, end_with_parent, run_process_group
 from api.request_count import count_requests
 from api.request_head import BoundedHeadProtocol
 from api.request_log import RequestFields, RequestLog
+from api.route_table import RouteTable
 from api.routes import corpora, lean, openai, operations, page, premises, state_search, tei
 from api.service import running_service
 from api.unread_body import UnreadBody
@@ -88,6 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(operations.router)
     app.include_router(corpora.make_router(operators))
     app.include_router(page.make_router(PageFiles.load()))
+    app.state.routes = RouteTable(app)
     count_requests(app, metrics.requests, wants_key=keys is not None)
     # around all others: neither the log nor a count waits for what is thrown away
     app.add_middleware(UnreadBody, timeout_seconds=settings.retrieve_timeout_seconds)

@@ -47,6 +47,10 @@ class RouteTable:
             return str(routed)
         return next((route.path for route in self.routes if route.pattern.match(scope["path"])), UNKNOWN_ROUTE)
 
+    def methods_at(self, path: str) -> list[str]:
+        """What a path takes, by all its routes, sorted."""
+        return sorted({method for route in self.routes if route.pattern.match(path) for method in route.methods})
+
 
 def known_routes(app: FastAPI, *, wants_key: bool = False) -> list[KnownRoute]:
     """Every route, those of included routers and mounts too."""

@@ -340,6 +340,18 @@ def test_unknown_paths_and_methods_get_json(server: Server) -> None:
         assert isinstance(response.json()["detail"], str)
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/retrieve", "POST"), ("/indexed-modules", "GET, HEAD"), ("/corpora/v1.0", "DELETE, PUT"), ("/corpora", "GET")],
+)
+def test_a_method_that_a_path_does_not_take_is_told_those_that_it_takes(
+    server: Server, path: str, methods: str
+) -> None:
+    response = server.client().request("PATCH", path)
+    assert response.status_code == 405
+    assert response.headers["Allow"] == methods
+
+
 def test_no_path_redirects(server: Server) -> None:
     assert server.client().get("/indexed-modules/").status_code == 404
 
