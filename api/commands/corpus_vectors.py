@@ -11,6 +11,7 @@ from api.commands.corpus_argument import NamedCorpus, open_named_corpus
 from api.commands.output import progress_bar
 from api.commands.queue_access import run_with_queue
 from api.embedding_side import EmbeddingSide, running_embedding_side, wait_for_worker
+from api.file_replacement import regular_target, replacing
 from api.given_embeddings import load_embeddings, read_origin
 from api.known_vectors import KnownVectors
 from api.text_keys import TextKeys
@@ -87,11 +88,19 @@ class OpenCorpus:
 
 def embed(request: EmbedRequest, settings: Settings) -> VectorReport:
     """Raises `SettingsError`, `ArtifactError`, `CorpusError`, `NotReadyError` or `ChildFailedError`."""
-    if request.output is not None and request.output.suffix != ".npy":
-        raise SettingsError(f"--output {request.output} does not end in .npy: name it so, for EMBEDDINGS reads such.")
+    if request.output is not None:
+        _check_output(request.output)
     opened = OpenCorpus.of(request.corpus, settings)
     others = [(OpenCorpus.of(corpus, settings), Path(npy)) for corpus, npy in request.reuse]
     return run_with_queue(settings, partial(_embed, request, opened, others))
+
+
+def _check_output(output: Path) -> None:
+    """Before anything is computed for it."""
+    if output.suffix != ".npy":
+        raise SettingsError(f"--output {output} does not end in .npy: name it so, for EMBEDDINGS reads such.")
+    for path in (output, output.with_suffix(".json")):
+        regular_target(path)
 
 
 async def _embed(
@@ -176,9 +185,8 @@ def write_output(folder: VectorFolder, output: Path) -> None:
     """Copy finished vectors, and what they are of, to where the caller wants them."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = output.with_name(f"{output.name}.unfinished")
-        shutil.copyfile(folder.vectors, unfinished)
-        unfinished.replace(output)
+        with replacing(output) as unfinished:
+            shutil.copyfile(folder.vectors, unfinished)
         write_origin(output, read_origin(folder.vectors))
     except OSError as error:
         raise ArtifactError(f"{output} cannot be written ({error.strerror}): name another place.") from error

@@ -26,6 +26,7 @@ from api.evaluation.evaluator import Evaluator
 from api.evaluation.partial_run import PartialRun
 from api.evaluation.ranker import Ranker, RankingRequest
 from api.evaluation.run import Answerer, EvaluationRun, Provenance, QueryLeftOut
+from api.file_replacement import regular_target
 from shared.artifacts import DEMO
 from shared.corpus import Corpus, read_corpus
 from shared.demo import demo_evaluation_path
@@ -136,6 +137,8 @@ class EvaluationSession:
 
         What is answered is kept from moment to moment.  Ctrl-C ends the program with a word on where.
         """
+        if self._options.output:
+            regular_target(self._options.output)
         folder = self._prepared_snapshot() if self._options.in_process else None
         questions = Questions.read(self._options, self._settings)
         try:

@@ -7,6 +7,7 @@ from typing import Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from api.evaluation.metrics import Judged, Values, metric_values
+from api.file_replacement import replacing
 from shared.errors import EvaluationError
 
 FORMAT: Final = "premises-evaluation-1"
@@ -115,10 +116,9 @@ class EvaluationRun(_Frozen):
 
     def write(self, path: Path) -> None:
         """Save it; a kill leaves the earlier file as it was.  Raises `EvaluationError` where that cannot be."""
-        unfinished = path.with_name(f"{path.name}.unfinished")
         try:
-            unfinished.write_text(self.model_dump_json(indent=1) + "\n")
-            unfinished.replace(path)
+            with replacing(path) as unfinished:
+                unfinished.write_text(self.model_dump_json(indent=1) + "\n")
         except OSError as error:
             raise EvaluationError(f"{path} cannot be written ({error.strerror}): name another file.") from error
 

@@ -1,15 +1,18 @@
 """Which queries an evaluation takes, and what of its options is saved."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from api.commands.evaluation_session import EvaluationOptions, choose
+from api.commands.evaluation_session import EvaluationOptions, EvaluationSession, choose
 from api.commands.running_server import RunningServer, of_running_server
 from api.commands.state_folder import StateFolder
 from api.evaluation.evaluation_set import EvaluationQuery
+from shared.errors import ArtifactError
 from shared.settings import Settings
 
+NOWHERE = "http://127.0.0.1:1"
 QUERIES = [EvaluationQuery(f"t{number}", "A", number, "⊢ True", frozenset({"p"}), number) for number in range(50)]
 
 
@@ -38,6 +41,12 @@ def options(**given: object) -> EvaluationOptions:
     return EvaluationOptions.model_validate(
         {**usual, "evaluation_set": "demo", "in_process": False, "k": 8, "seed": 0, "concurrency": 8, **given}
     )
+
+
+def test_a_run_for_a_pipe_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArtifactError, match="no regular file"):
+        EvaluationSession(options(output=tmp_path / "pipe", server=NOWHERE)).run()
 
 
 def test_neither_keys_nor_the_address_that_may_hold_one_are_saved() -> None:
