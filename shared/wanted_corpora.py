@@ -120,7 +120,7 @@ async def add_corpus(client: redis.asyncio.Redis, wanted: WantedCorpus) -> bool:
 
 async def remove_corpus(client: redis.asyncio.Redis, prefix: str) -> None:
     """Want a corpus no more; raises `UnknownCorpusError` where none is wanted there."""
-    if not await client.hdel(WANTED_KEY, prefix):
+    if not await client.hdel(WANTED_KEY, prefix.encode("utf-8", "surrogateescape")):  # as it was typed, text or not
         shown = prefix[:LONGEST_PREFIX]
         raise UnknownCorpusError(f"No corpus is wanted at the prefix {shown!r}: `premises corpora list` names them.")
 

@@ -1,5 +1,6 @@
 """Several corpora in one deployment: added, served and removed while it runs, in every replica."""
 
+import os
 from collections.abc import Iterator
 from functools import partial
 
@@ -182,7 +183,10 @@ def snapshot_folders(served: SeveralCorpora) -> set[str]:
 
 
 def test_removing_what_is_not_there_is_refused(served: SeveralCorpora) -> None:
-    assert served.run("remove", "v0").popen.returncode == 2
+    for prefix in ("v0", os.fsdecode(b"\xff")):
+        refused = served.run("remove", prefix)
+        assert refused.popen.returncode == 2
+        assert refused.output().startswith("No corpus is wanted at the prefix ")
     assert httpx.delete(f"{served.replicas[0].url}/corpora/v0", headers=BEARER).status_code == 404
 
 
