@@ -39,7 +39,7 @@ def corpora_command() -> None:
 @click.argument("prefix")
 @click.option("--data", default="", help="A corpus folder, a premises.tar.gz, or `demo`.")
 @click.option("--revision", default="", help="Instead of --data: a revision of the hub data set.")
-@click.option("--data-repo", default="", help="The hub data set, where it is not DATA_REPO.")
+@click.option("--repo", "--data-repo", "data_repo", default="", help="The hub data set, where it is not DATA_REPO.")
 @click.option("--embeddings", default="", help="Its vectors, a .npy; without it the hub's, else they are computed.")
 @click.option("--wait", is_flag=True, help="Return when every API process serves it; fail where one cannot.")
 @json_option

@@ -43,6 +43,11 @@ def test_every_option_says_what_it_is_for(name: str, command: click.Command) -> 
     assert [option.name for option in options if not option.help] == []
 
 
+@pytest.mark.parametrize("name", ["fetch", "publish", "corpora add"])
+def test_the_hub_data_set_is_named_alike_by_every_command(name: str) -> None:
+    assert "--repo" in [spelling for option in dict(COMMANDS)[name].params for spelling in option.opts]
+
+
 def test_what_a_command_is_for_is_listed_whole() -> None:
     groups = [("premises", premises), *(named for named in COMMANDS if isinstance(named[1], click.Group))]
     lines = [line for name, group in groups for line in help_of(group, name).splitlines()[1:]]
