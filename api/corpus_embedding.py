@@ -6,7 +6,9 @@ place of the partial file by one rename.  A row of zeros is nobody's vector, wha
 """
 
 import asyncio
+import errno
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -36,6 +38,8 @@ JOB_DEADLINE_SECONDS = 600.0
 PAUSE_SECONDS = 1.0
 FLUSH_SECONDS = 1.0
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 log = logging.getLogger("prepare")
 
 
@@ -49,7 +53,10 @@ class PartialEmbeddings:
 
     @classmethod
     def open(cls, folder: Path, rows: int, dimension: int) -> "PartialEmbeddings":
-        """Go on with what an earlier run left, or begin: where one of the two files is unusable, so is the other."""
+        """Go on with what an earlier run left, or begin: where one of the two files is unusable, so is the other.
+
+        Raises `CorpusError` where the disk has no room for all rows.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         vectors = _open_array(folder / "partial.npy", np.float32, (rows, dimension))
         done = _open_array(folder / "done.npy", np.uint8, (rows,))
@@ -57,6 +64,8 @@ class PartialEmbeddings:
             (folder / "done.npy").unlink(missing_ok=True)  # first: marks never stand beside other vectors than theirs
             vectors = _new_array(folder / "partial.npy", np.float32, (rows, dimension))
             done = _new_array(folder / "done.npy", np.uint8, (rows,))
+        for name in ("partial.npy", "done.npy"):
+            _take_space(folder / name)
         return cls(folder, vectors, done)
 
     def missing_rows(self) -> NDArray[np.intp]:
@@ -165,3 +174,19 @@ def _open_array(path: Path, dtype: type[Scalar], shape: tuple[int, ...]) -> NDAr
 def _new_array(path: Path, dtype: type[Scalar], shape: tuple[int, ...]) -> NDArray[Scalar]:
     path.unlink(missing_ok=True)
     return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+
+def _take_space(path: Path) -> None:
+    """Take the room of a file with holes now: to write into a mapped hole of a full disk kills the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise CorpusError(
+                    f"{path} needs {size:,} bytes ({error.strerror}): make room, or name another DATA_DIR."
+                ) from error
+            log.debug("no room can be taken for %s: %s", path, error)

@@ -1,6 +1,8 @@
 """Rows of a corpus on disk: what an interruption leaves is gone on with, and no row of zeros ever counts as done."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,8 @@ from tests.embedding_fakes import DIMENSION as FAKE_DIMENSION
 from tests.embedding_fakes import FakeEncoder, fake_vector
 
 ROWS, DIMENSION = 10, 4
+BLOCK = 512
+"""Bytes: the unit of `st_blocks`."""
 
 
 def opened(folder: Path) -> PartialEmbeddings:
@@ -40,6 +44,20 @@ def filled(folder: Path, rows: list[int]) -> PartialEmbeddings:
 def test_what_was_flushed_is_not_embedded_again(tmp_path: Path) -> None:
     filled(tmp_path, [1, 3])
     assert opened(tmp_path).missing_rows().tolist() == [0, 2, 4, 5, 6, 7, 8, 9]
+
+
+def test_the_room_of_all_rows_is_taken_before_any_is_written(tmp_path: Path) -> None:
+    partial = PartialEmbeddings.open(tmp_path, 1000, 384)
+    assert (tmp_path / "partial.npy").stat().st_blocks * BLOCK >= partial.vectors.nbytes
+
+
+def test_a_disk_without_room_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_descriptor: int, _start: int, _length: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(CorpusError, match=r"partial\.npy needs .* bytes \(No space left on device\)"):
+        opened(tmp_path)
 
 
 def cut_short(path: Path) -> None:
