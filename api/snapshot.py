@@ -1,14 +1,15 @@
 """A prepared corpus as API replicas use it: arrays, names and index, memory-mapped from one immutable folder.
 
 The folder is `<data folder>/snapshots/<digest>`; `snapshots/current` names the one to serve.  A reader holds a shared
-lock on `<digest>.lock` for as long as it maps the folder, and such a folder is never removed.
+lock on `<digest>.lock` for as long as it maps the folder, or is about to, and such a folder is never removed.
 """
 
 import fcntl
 import os
 import re
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
@@ -158,6 +159,16 @@ def open_snapshot(folder: Path) -> Snapshot:
         raise
     weakref.finalize(snapshot, os.close, lock)
     return snapshot
+
+
+@contextmanager
+def snapshot_held(folder: Path) -> Iterator[None]:
+    """Nobody removes a snapshot for the length of a block; raises `NotReadyError` where its lock cannot be taken."""
+    lock = _hold(folder)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def current_snapshot(data_dir: Path) -> Path | None:

@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 import random
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -139,7 +139,10 @@ class EvaluationSession:
         """
         if self._options.output:
             regular_target(self._options.output)
-        folder = self._prepared_snapshot() if self._options.in_process else None
+        with self._prepared_snapshot() as folder:
+            return self._run(folder)
+
+    def _run(self, folder: Path | None) -> EvaluationRun:
         questions = Questions.read(self._options, self._settings)
         try:
             run = asyncio.run(self._answer(questions, folder))
@@ -182,13 +185,18 @@ class EvaluationSession:
                 await over_http.check(questions.corpus, RankingRequest([PROBE], NOTHING, 1, options.selector))
                 yield over_http
 
-    def _prepared_snapshot(self) -> Path:
-        """The corpus with its vectors, as replicas would map it; no replica is told of it."""
-        from api.commands.prepare import prepare
+    @contextmanager
+    def _prepared_snapshot(self) -> Iterator[Path | None]:
+        """The corpus with its vectors, as replicas would map it; no replica is told of it.  None over HTTP."""
+        if not self._options.in_process:
+            yield None
+            return
+        from api.commands.prepare import unpublished_snapshot
 
         self._settings = of_running_server(self._settings)
         asyncio.run(require_worker(self._settings))
-        return prepare(self._settings, publish=False)
+        with unpublished_snapshot(self._settings) as folder:
+            yield folder
 
     def _partial_path(self, questions: Questions, answerer: Answerer) -> tuple[Path, str]:
         """Where what is answered is kept, and what it is kept for."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -16,7 +16,7 @@ from api.corpus_pointer import CorpusPointer, changed_corpus, snapshots_in_use
 from api.embedding_side import EmbeddingSide, running_embedding_side, wait_for_worker
 from api.given_embeddings import check_embeddings
 from api.preparation_record import PreparationRecord, file_stamps, record_path, source_digest
-from api.snapshot import SnapshotManifest
+from api.snapshot import SnapshotManifest, snapshot_held
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
 from api.vector_computation import TextSet, compute_vectors
 from api.vector_folder import VectorFolder
@@ -34,27 +34,44 @@ from shared.wanted_corpora import hold_digest, read_wanted
 log = logging.getLogger("prepare")
 
 
-def prepare(
-    settings: Settings, *, publish: bool = True, prefix: str = "", added_at: float = 0.0, digest: str = ""
-) -> Path:
+def prepare(settings: Settings, *, prefix: str = "", added_at: float = 0.0, digest: str = "") -> Path:
     """Make the snapshot of the corpus that the settings name, point API replicas at it, and return its folder.
 
-    With a `prefix` replicas serve it there, for what was added at `added_at` (epoch seconds).  Without `publish` they
-    go on with the one they have.  Where nothing has changed since the last preparation, its snapshot is used again
-    without reading the corpus.  With a `digest` a corpus that has another one is refused before anything is embedded.
-    Raises `ArtifactError`, `CorpusError` or `NotReadyError` with a sentence on what does not fit.  One runs at a time
-    on a data folder: others wait for the lock and then find the work done.
+    With a `prefix` replicas serve it there, for what was added at `added_at` (epoch seconds).  Where nothing has
+    changed since the last preparation, its snapshot is used again without reading the corpus.  With a `digest` a corpus
+    that has another one is refused before anything is embedded.  Raises `ArtifactError`, `CorpusError` or
+    `NotReadyError` with a sentence on what does not fit.  One runs at a time on a data folder: others wait for the lock
+    and then find the work done.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     with _alone_on(settings.data_dir):
-        source = Source.find(settings, prefix, added_at, digest)
-        earlier = _find_earlier(settings.data_dir, source)
-        corpus = None if earlier else source.read_corpus()  # while the worker is still loading its model
-        return asyncio.run(_prepare(source, earlier, corpus, publish=publish))
+        return _prepare_alone(settings, prefix, added_at, digest, publish=True)
+
+
+@contextmanager
+def unpublished_snapshot(settings: Settings) -> Iterator[Path]:
+    """Make the snapshot as `prepare` does, for this block alone: replicas go on with the one that they have.
+
+    It is held before another process may prune: nothing else names it.
+    """
+    with ExitStack() as until_the_end:
+        with _alone_on(settings.data_dir):
+            folder = _prepare_alone(settings, publish=False)
+            until_the_end.enter_context(snapshot_held(folder))
+        yield folder
+
+
+def _prepare_alone(
+    settings: Settings, prefix: str = "", added_at: float = 0.0, digest: str = "", *, publish: bool
+) -> Path:
+    source = Source.find(settings, prefix, added_at, digest)
+    earlier = _find_earlier(settings.data_dir, source)
+    corpus = None if earlier else source.read_corpus()  # while the worker is still loading its model
+    return asyncio.run(_prepare(source, earlier, corpus, publish=publish))
 
 
 @contextmanager
 def _alone_on(data_dir: Path) -> Iterator[None]:
+    data_dir.mkdir(parents=True, exist_ok=True)
     lock = FileLock(data_dir / "prepare.lock")
     try:
         lock.acquire(timeout=0)

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api.commands.corpora_watch import forget_removed
 from shared.demo import demo_corpus_path, demo_evaluation_path
 from tests.corpora import as_lines
 from tests.embedding_fakes import wait_until
@@ -260,9 +261,38 @@ def test_without_redis_or_worker_an_evaluation_in_process_says_how_to_get_them(s
 def test_an_evaluation_in_process_leaves_what_replicas_serve_as_it_is(served: Served, tmp_path: Path) -> None:
     state = served.deployment.folder / "state"
     before = (state / "snapshots" / "current").read_text()
-    other = tmp_path / "corpus"
-    subprocess.run(["cp", "-r", str(demo_corpus_path()), str(other)], check=True)
-    (other / "revision").write_text("demo-2\n")
+    other = demo_of_another_revision(tmp_path)
     summary = served.summary("--in-process", "--data", str(other), "--limit", "2")
     assert summary["provenance"]["revision"] == "demo-2"
     assert (state / "snapshots" / "current").read_text() == before
+
+
+def test_an_evaluation_in_process_keeps_its_snapshot_while_others_are_pruned(served: Served, tmp_path: Path) -> None:
+    queries = tmp_path / "eval.jsonl"
+    os.mkfifo(queries)  # which is read, and so waited for, when the snapshot is there and not yet mapped
+    command = premises_command(
+        "evaluate", str(queries), "--in-process", "--data", str(demo_of_another_revision(tmp_path))
+    )
+    with running(command, tmp_path / "log", served.deployment.environment) as process:
+        writing: list[int] = []
+        wait_until(lambda: process.popen.poll() is not None or open_if_read(queries, writing), SECONDS)
+        assert writing, process.output()
+        forget_removed(served.deployment.folder / "state", {})
+        with os.fdopen(writing[0], "wb") as file:
+            file.write(as_lines([fresh_item(1, "pruned")]))
+        assert process.popen.wait(SECONDS) == 0, process.output()
+
+
+def demo_of_another_revision(folder: Path) -> Path:
+    """A corpus whose snapshot no replica maps and nothing names."""
+    other = folder / "corpus"
+    subprocess.run(["cp", "-r", str(demo_corpus_path()), str(other)], check=True)
+    (other / "revision").write_text("demo-2\n")
+    return other
+
+
+def open_if_read(pipe: Path, opened: list[int]) -> bool:
+    """Open a named pipe for writing once somebody reads it."""
+    with suppress(OSError):
+        opened.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    return bool(opened)

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from api.given_embeddings import load_embeddings
-from api.snapshot import FORMAT_VERSION, Snapshot, current_snapshot, open_snapshot
+from api.snapshot import FORMAT_VERSION, Snapshot, current_snapshot, open_snapshot, snapshot_held
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
 from api.statement_table import write_statements
 from shared.archive import unpack_corpus
@@ -198,6 +198,15 @@ def test_pruning_leaves_what_is_kept_and_what_is_mapped(corpus: Corpus, data_dir
     reader.clear()
     gc.collect()
     assert prune_snapshots(data_dir, keep=[kept]) == [mapped]
+
+
+def test_pruning_leaves_what_is_held_until_it_is_let_go(corpus: Corpus, data_dir: Path) -> None:
+    held = write(corpus, data_dir)
+    with snapshot_held(held):
+        assert prune_snapshots(data_dir, keep=[]) == []
+        assert open_snapshot(held).name(0) == "A.one"
+    gc.collect()
+    assert prune_snapshots(data_dir, keep=[]) == [held]
 
 
 def test_a_mapped_snapshot_survives_its_removal(corpus: Corpus, data_dir: Path) -> None:
