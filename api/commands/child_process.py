@@ -16,6 +16,9 @@ from shared.errors import ChildFailedError
 USAGE_EXIT_CODE = 2
 """Exit code of every command whose settings or files cannot be used: starting it again would not help."""
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C has ended, as shells have it."""
+
 LAST_OUTPUT_SECONDS = 1.0
 
 

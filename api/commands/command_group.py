@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from api.commands.child_process import INTERRUPTED
+
 SHORT_HELP_CHARACTERS = 120
 
 
@@ -13,6 +15,14 @@ class OrderedGroup(click.Group):
     def __init__(self, *arguments: object, sections: Mapping[str, Sequence[str]], **options: object) -> None:
         super().__init__(*arguments, **options)  # type: ignore[arg-type] # whatever click's own group takes
         self.sections = sections
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; Ctrl-C ends it as shells expect: click's own exit code says here that faults were found."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Those of the sections first."""

@@ -1,12 +1,16 @@
 """What `premises embed` and `premises warm` do, and tell."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import click
+
 from api.client_spellings import digest_of_texts, read_spellings
+from api.commands.child_process import INTERRUPTED
 from api.commands.corpus_argument import NamedCorpus, open_named_corpus
 from api.commands.output import progress_bar
 from api.commands.queue_access import run_with_queue
@@ -17,7 +21,7 @@ from api.known_vectors import KnownVectors
 from api.text_keys import TextKeys
 from api.uploaded_texts import read_uploads
 from api.vector_computation import TextSet, VectorCounts, compute_vectors
-from api.vector_folder import VectorFolder, write_origin
+from api.vector_folder import VectorFolder, vectors_root, write_origin
 from api.vector_recognition import are_of_this_model
 from shared.corpus import Corpus, read_corpus
 from shared.errors import ArtifactError, CorpusError, SettingsError
@@ -92,7 +96,20 @@ def embed(request: EmbedRequest, settings: Settings) -> VectorReport:
         _check_output(request.output)
     opened = OpenCorpus.of(request.corpus, settings)
     others = [(OpenCorpus.of(corpus, settings), Path(npy)) for corpus, npy in request.reuse]
-    return run_with_queue(settings, partial(_embed, request, opened, others))
+    return _run(settings, partial(_embed, request, opened, others))
+
+
+def _run(settings: Settings, work: Callable[[Settings], Awaitable[VectorReport]]) -> VectorReport:
+    """With a queue; Ctrl-C ends the program with a word on where the same command goes on."""
+    try:
+        return run_with_queue(settings, work)
+    except KeyboardInterrupt:
+        click.echo(
+            f"Interrupted. The vectors computed so far are kept in {vectors_root(settings.data_dir)}: the same command "
+            "goes on there.",
+            err=True,
+        )
+        sys.exit(INTERRUPTED)
 
 
 def _check_output(output: Path) -> None:
@@ -130,7 +147,7 @@ def warm(request: WarmRequest, settings: Settings) -> VectorReport:
     """Raises the same."""
     opened = OpenCorpus.of(request.corpus, settings) if request.corpus or not request.texts else None
     texts = list(dict.fromkeys(upload.text for path in files_of(request.texts) for upload in read_uploads(path)))
-    return run_with_queue(settings, partial(_warm, opened, texts))
+    return _run(settings, partial(_warm, opened, texts))
 
 
 async def _warm(opened: OpenCorpus | None, texts: list[str], settings: Settings) -> VectorReport:

@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, ConfigDict
 
+from api.commands.child_process import INTERRUPTED
 from api.commands.corpus_argument import open_named_corpus, settings_of_corpus
 from api.commands.output import progress_bar
 from api.commands.readiness import base_url
@@ -34,7 +35,6 @@ from shared.errors import EvaluationError, NotReadyError, PremiseServerError
 from shared.settings import Settings, load_settings
 
 PROGRAM = "lean-premise-server"
-INTERRUPTED = 130
 PARTIAL_SUFFIX = ".partial"
 FOLDER = "evaluations"
 DIGITS = 16

@@ -55,6 +55,12 @@ def main() -> None:
     except PremiseServerError as error:
         print(error, file=sys.stderr)
         sys.exit(USAGE_EXIT_CODE)
+    except OSError as error:
+        if error.strerror is None:  # a time-out, say: no word of the system on a file
+            raise
+        print(f"{error.filename or 'Reading or writing failed'}: {error.strerror}.", file=sys.stderr)
+        _give_up_output()
+        sys.exit(USAGE_EXIT_CODE)
 
 
 @click.group(
@@ -160,6 +166,14 @@ def flower_command(address: str, port: int | None) -> None:
 
     settings = load_settings()
     run_flower(settings, address, port or settings.flower_port)
+
+
+def _give_up_output() -> None:
+    """Send what standard output could not take nowhere: the interpreter would fail over it once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say_warning(

@@ -139,12 +139,15 @@ def test_an_output_that_is_no_npy_is_refused_before_anything_is_computed(deploym
     assert "does not end in .npy" in said.splitlines()[-1]
 
 
-def test_a_killed_command_goes_on_where_it_stopped(deployment: FakeDeployment) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_a_killed_or_interrupted_command_goes_on_where_it_stopped(
+    deployment: FakeDeployment, sent: signal.Signals, code: int
+) -> None:
     project = write_project(deployment.folder / "project")
     deployment.gate.write_text("0.2")
     with running(command("embed", project), deployment.folder / "killed.log", deployment.environment) as process:
         wait_until(lambda: marked_rows(deployment) > 0, 60)
-        process.stop(signal.SIGKILL)
+        assert process.stop(sent) == code
     deployment.gate.unlink()
     marked = marked_rows(deployment)
     done = report_of(run(deployment, "embed", project, "--json"))["premises"]
