@@ -72,9 +72,16 @@ class VectorFolder:
 
     def describe(self, texts: Sequence[str], origin: EmbeddingsOrigin) -> None:
         """Say what the finished vectors are of; the texts are those of the rows, in order."""
-        if not self.described:
+        if not self._is_whole():
             write_origin(self.vectors, origin)
             TextKeys.of(texts).write(self.path)
+
+    def _is_whole(self) -> bool:
+        """Whether other processes can use it."""
+        try:
+            return self.open_known() is not None
+        except CorpusError:
+            return False
 
     def open_known(self) -> KnownVectors | None:
         """Its vectors by text; None where the computation has not finished, or an earlier version made it."""

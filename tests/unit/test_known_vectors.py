@@ -200,6 +200,14 @@ def test_a_damaged_folder_is_told_once_and_the_others_serve(
     assert str(damaged.path) in told
 
 
+def test_a_damaged_description_is_written_anew_by_the_next_computation(host: Host) -> None:
+    folder = host.write_folder()
+    (folder.path / "text-keys.npy").write_bytes(b"")
+    folder.describe(host.texts, EmbeddingsOrigin(host.corpus.digest, host.corpus.revision, "ns"))
+    host.look()
+    assert host.knows(*host.texts)
+
+
 def test_a_damaged_folder_that_was_removed_is_used_once_it_is_made_anew(host: Host) -> None:
     folder = host.write_folder()
     folder.vectors.write_bytes(b"cut")
