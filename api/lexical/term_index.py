@@ -251,7 +251,7 @@ def _read_text(
 ) -> TextTerms:
     constants = [name for name in chain(text.conclusion, text.context) if "." in name or known[name] >= 0]
     counts = Counter(constants)
-    counts.update({word for name in constants for word in words[name]})
+    counts.update(list(dict.fromkeys(word for name in constants for word in words[name])))  # in order: sums repeat
     counts.update(words[text.name])
     found = [(known[name], count) for name, count in counts.items() if known[name] >= 0]
     concluded = _distinct(text.conclusion, known)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from api.lexical.identifiers import LONGEST_IDENTIFIER, MOST_NAMESPACES, list_identifiers, list_namespaces, split_words
 from api.lexical.symbols import Symbols, statement_symbols
-from api.lexical.term_files import CONCLUSION, CONTEXT, NAME_WORDS, NO_TERM
+from api.lexical.term_files import CONCLUSION, CONTEXT, NAME_WORDS, NO_TERM, WORD_MARK
 from api.lexical.term_index import BATCH_CHARACTERS, CountedTexts, TermIndex
 from api.lexical.term_index_writer import write_term_index
 from shared.corpus import read_corpus
@@ -88,6 +88,15 @@ def test_not_all_of_many_texts_are_held_at_a_time(tmp_path: Path) -> None:
     read = index_of(tmp_path, "Eq Nat").read_texts(read_one() for _ in range(6))
     assert len(read) == 6
     assert most_held < 6
+
+
+def test_the_terms_of_a_text_stand_in_the_order_of_their_first_appearance(tmp_path: Path) -> None:
+    """Scores are sums in this order: with another one in another process they would differ in their last bits."""
+    names = ["B.oneTwo", "B.threeFour", "B.fiveSix", "B.sevenEight"]
+    index = index_of(tmp_path, " ".join(names))
+    [goal] = index.read_texts([statement_symbols("", "", " ".join(names))])
+    words = ["b", "one", "two", "three", "four", "five", "six", "seven", "eight"]
+    assert [term.lstrip(WORD_MARK) for term in spelled(index, goal.counted)] == [*names, *words]
 
 
 def test_variables_are_no_terms(tmp_path: Path) -> None:
