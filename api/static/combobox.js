@@ -13,6 +13,7 @@ export class ModuleChooser {
     this.chosen = [];
     this.found = [];
     this.active = -1;
+    this.opened = 0;
     parts.input.addEventListener("input", () => this.open());
     parts.input.addEventListener("click", () => this.open());
     parts.input.addEventListener("keydown", (event) => this.onKey(event));
@@ -49,10 +50,17 @@ export class ModuleChooser {
   }
 
   async open() {
+    const turn = ++this.opened;
+    let problem = null;
     try {
       await this.ready();
     } catch (error) {
-      this.show([], error.message);
+      problem = error.message;
+    }
+    // What was typed while the list was on its way is shown once: shown again, it would lose the option that is active.
+    if (turn !== this.opened) return;
+    if (problem !== null) {
+      this.show([], problem);
       return;
     }
     if (document.activeElement !== this.parts.input) return;
