@@ -11,6 +11,7 @@ from typing import Self
 
 import orjson
 
+from api.file_replacement import replacing
 from api.preparation_record import PreparationRecord, record_path
 from api.snapshot import DIGEST, current_snapshot, snapshots_folder
 from shared.corpus_source import CorpusSource
@@ -41,10 +42,9 @@ class CorpusPointer:
         """Have replicas map this snapshot at a prefix."""
         path = _path(data_dir, prefix)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.name}.unfinished")
         fields = {"source": self.source.model_dump(), "added_at": self.added_at, "snapshot": self.snapshot}
-        unfinished.write_bytes(orjson.dumps(fields))
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(orjson.dumps(fields))
 
 
 def find_prepared(data_dir: Path, wanted: WantedCorpus) -> Path | None:

@@ -15,6 +15,7 @@ import orjson
 
 import api
 import shared
+from api.file_replacement import replacing
 from api.snapshot import SnapshotManifest, check_files, snapshots_folder
 from shared.errors import CorpusError
 from shared.messages import Heartbeat
@@ -48,9 +49,8 @@ class PreparationRecord:
         """Keep the record for the next preparation."""
         path = record_path(data_dir, prefix)
         path.parent.mkdir(exist_ok=True)
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        unfinished.write_bytes(orjson.dumps(self))
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(orjson.dumps(self))
 
     def find_snapshot(self, data_dir: Path) -> Path | None:
         """The snapshot's folder, None where it is gone, damaged or of another format."""

@@ -14,7 +14,7 @@ import orjson
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from api.file_replacement import sync
+from api.file_replacement import UNFINISHED, replacing, sync
 from api.lexical.term_index_writer import write_term_index
 from api.name_table import write_names
 from api.quantized_rows import write_quantized
@@ -43,7 +43,6 @@ from shared.errors import CorpusError
 
 Vectors = NDArray[np.float32]
 
-UNFINISHED = ".unfinished"
 HASHED_ROWS = 16_384
 
 
@@ -76,11 +75,8 @@ def write_snapshot(corpus: Corpus, vectors: Vectors, *, data_dir: Path, model: s
 def publish_snapshot(data_dir: Path, folder: Path) -> None:
     """Make a snapshot the one to serve: replicas that start from now on map it."""
     pointer = snapshots_folder(data_dir) / "current"
-    unfinished = pointer.with_name(f"{pointer.name}{UNFINISHED}")
-    unfinished.write_text(f"{folder.name}\n")
-    sync(unfinished)
-    unfinished.replace(pointer)
-    sync(pointer.parent)
+    with replacing(pointer) as unfinished:
+        unfinished.write_text(f"{folder.name}\n")
 
 
 def prune_snapshots(data_dir: Path, *, keep: Collection[Path]) -> list[Path]:

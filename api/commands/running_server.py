@@ -7,6 +7,7 @@ from typing import Self
 
 import orjson
 
+from api.file_replacement import replacing
 from shared.settings import Settings
 
 SERVER_FILE = "server.json"
@@ -40,9 +41,8 @@ class RunningServer:
 
     def write(self, data_dir: Path) -> None:
         """Tell others, until `forget`; what a killed server leaves is not believed, since its lock is gone."""
-        unfinished = data_dir / f"{SERVER_FILE}.unfinished"
-        unfinished.write_bytes(orjson.dumps(self))
-        unfinished.replace(data_dir / SERVER_FILE)
+        with replacing(data_dir / SERVER_FILE) as unfinished:
+            unfinished.write_bytes(orjson.dumps(self))
 
     @staticmethod
     def forget(data_dir: Path) -> None:
