@@ -31,8 +31,8 @@ END_SECONDS = 20
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory, prepared_state: Path) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("operations")
-    settings = {"VISIBILITY_TIMEOUT_SECONDS": "600"}  # a job held for longer is published anew: counted twice meanwhile
-    with deployed(folder, snapshot=prepared_state, **settings) as deployment:
+    longest = "600"  # a job that is held for longer is published anew, and counts twice meanwhile
+    with deployed(folder, snapshot=prepared_state, VISIBILITY_TIMEOUT_SECONDS=longest) as deployment:
         yield deployment
 
 
