@@ -4,6 +4,7 @@ import redis
 import redis.asyncio
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from shared.errors import NotReadyError
@@ -96,7 +97,9 @@ def hasty_redis(url: str) -> redis.Redis:
 def async_redis(url: str) -> redis.asyncio.Redis:
     """An asyncio client that gives up within seconds, so that a request hears 503 rather than nothing.
 
-    More requests than there are connections wait for one, as long as for an answer.
+    More requests than there are connections wait for one, as long as for an answer.  Nothing is ever sent twice:
+    connections that Redis has closed, as by a restart, are replaced before a command goes out.  (redis-py leaves that
+    out where it may get notices of maintenance, which only a hosted Redis sends and nothing here reads.)
     """
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
@@ -105,5 +108,6 @@ def async_redis(url: str) -> redis.asyncio.Redis:
         socket_timeout=SOCKET_TIMEOUT_SECONDS,
         socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
         health_check_interval=10,
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     return redis.asyncio.Redis.from_pool(pool)
