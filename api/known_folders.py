@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from api.known_vectors import KnownTables, KnownVectors, map_last_rows
+from api.preparation_record import file_stamps
 from api.snapshot import DIGEST, INDEX_FILE, SnapshotManifest, check_files, snapshots_folder
 from api.vector_folder import VectorFolder, vectors_root
 from shared.embedding_cache import text_key
@@ -20,6 +21,15 @@ LOOK_SECONDS = 2.0
 log = logging.getLogger("api")
 
 
+@dataclass(frozen=True, slots=True)
+class _Useless:
+    """A damaged folder."""
+
+    files: list[tuple[str, int, int, int]]
+    """Its files when it was judged: looked at again once they are others."""
+    why: str
+
+
 @dataclass
 class KnownFolders:
     """Keeps known vectors in step with a data folder."""
@@ -27,7 +37,7 @@ class KnownFolders:
     data_dir: Path
     known: KnownTables
     _open: dict[Path, KnownVectors] = field(default_factory=dict)
-    _useless: set[Path] = field(default_factory=set)
+    _useless: dict[Path, _Useless] = field(default_factory=dict)
     _given: list[KnownVectors] = field(default_factory=list)
 
     async def watch(self) -> None:
@@ -57,25 +67,29 @@ class KnownFolders:
         """What is there now; a corpus that lies in a snapshot, and in a folder of its own, once."""
         found = {}
         for folder, open_folder in _folders(self.data_dir):
-            if folder not in self._open and folder not in self._useless:
+            if folder not in self._open:
                 self._try_to_open(folder, open_folder)
             if folder in self._open:
                 found[folder] = self._open[folder]
         self._open = found
-        self._useless = {folder for folder in self._useless if folder.exists()}
+        self._useless = {folder: judged for folder, judged in self._useless.items() if folder.exists()}
         once: dict[tuple[str, str], KnownVectors] = {}
         for known in found.values():
             once.setdefault((known.namespace, known.digest), known)
         return list(once.values())
 
     def _try_to_open(self, folder: Path, open_folder: Callable[[Path], KnownVectors | None]) -> None:
-        """What is unfinished is tried again; what is damaged is told once, and not used."""
+        """What is unfinished is tried again; what is damaged is told once, and not used until its files change."""
+        files, before = _stamps(folder), self._useless.get(folder)
+        if before and before.files == files:
+            return
         try:
             if known := open_folder(folder):
                 self._open[folder] = known
+            self._useless.pop(folder, None)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one folder, the others serve
-            self._useless.add(folder)
-            if folder.exists():  # a snapshot may be removed at any time
+            self._useless[folder] = _Useless(files, str(error))
+            if folder.exists() and (before is None or before.why != str(error)):  # it may be removed at any time
                 log.warning("the vectors of %s are not used for new premises: %s", folder, error)
 
 
@@ -109,6 +123,14 @@ def _folders(data_dir: Path) -> Iterator[tuple[Path, Callable[[Path], KnownVecto
             yield folder, known_of_snapshot
     for folder in _listed(vectors_root(data_dir)):
         yield folder, known_of_vector_folder
+
+
+def _stamps(folder: Path) -> list[tuple[str, int, int, int]]:
+    """Of the files in a folder; none where they cannot be read, or go at this moment."""
+    try:
+        return file_stamps(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -208,6 +208,24 @@ def test_a_damaged_description_is_written_anew_by_the_next_computation(host: Hos
     assert host.knows(*host.texts)
 
 
+def test_a_damaged_folder_that_is_mended_in_place_is_used(host: Host) -> None:
+    folder = host.write_folder()
+    whole = folder.vectors.read_bytes()
+    folder.vectors.write_bytes(b"cut")
+    host.look()
+    folder.vectors.write_bytes(whole)
+    host.look()
+    assert host.knows(*host.texts)
+
+
+def test_a_folder_that_changes_and_stays_damaged_is_told_once(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    folder = host.write_folder()
+    for cut in (b"cut", b"shorter"):
+        folder.vectors.write_bytes(cut)
+        host.look()
+    assert caplog.text.count("are not used for new premises") == 1
+
+
 def test_a_damaged_folder_that_was_removed_is_used_once_it_is_made_anew(host: Host) -> None:
     folder = host.write_folder()
     folder.vectors.write_bytes(b"cut")
