@@ -200,7 +200,7 @@ def _raise_for_status(response: httpx.Response, server: str) -> None:
             raise NotReadyError(why)
         case 504:
             raise DeadlineExceededError(why)
-        case 422:
+        case 413 | 422:  # of several goals in one body: each is asked for alone then
             raise QueryRefusedError(why)
         case 401:
             raise EvaluationError(f"{why} PREMISES_API_KEY, --key or the address (http://user:<key>@host) holds one.")

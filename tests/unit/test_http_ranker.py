@@ -109,9 +109,13 @@ def test_a_server_that_changes_meanwhile_ends_the_evaluation(header: str) -> Non
         ask(change, request(), request(), request())
 
 
-def test_a_refused_goal_is_a_refusal_and_a_wrong_key_says_where_keys_go() -> None:
+@pytest.mark.parametrize("status", [413, 422])
+def test_a_refused_goal_is_a_refusal(status: int) -> None:
     with pytest.raises(QueryRefusedError, match="too long"):
-        ask(answering(422, {"detail": "too long"}), request())
+        ask(answering(status, {"detail": "too long"}), request())
+
+
+def test_a_wrong_key_says_where_keys_go() -> None:
     with pytest.raises(EvaluationError, match="PREMISES_API_KEY"):
         ask(answering(401, {"detail": "This server wants a key."}), request())
 
