@@ -100,7 +100,7 @@ class CorporaFollower:
 
     def _start(self, wanted: WantedCorpus) -> None:
         service = self._service
-        corpus = ServedCorpus(service.side.client, service.side.directory, wanted.prefix)
+        corpus = ServedCorpus(service.side.client, service.side.directory, wanted.prefix, wanted.added_at)
         followed = self._followed[wanted.prefix] = _Followed(wanted, corpus)
         find = partial(find_prepared, service.settings.data_dir, wanted)
         serve = partial(corpus.serve, find, partial(self._open, followed), service.threads)
@@ -130,17 +130,17 @@ class CorporaFollower:
         log.info("the corpus %s is served no more", prefix)
 
     async def _tell_what_is_awaited(self) -> None:
-        awaited = [each.corpus for each in self._followed.values() if each.corpus.retriever is None]
+        awaited = [each for each in self._followed.values() if each.corpus.retriever is None]
         if awaited:
             reports = await read_reports(self._client)
-            for corpus in awaited:
-                corpus.await_snapshot(preparation_of(corpus.prefix, reports))
+            for each in awaited:
+                each.corpus.await_snapshot(preparation_of(each.wanted, reports))
 
 
-def preparation_of(prefix: str, reports: Sequence[ProcessReport]) -> CorpusReport:
+def preparation_of(wanted: WantedCorpus, reports: Sequence[ProcessReport]) -> CorpusReport:
     """What those who prepare say of a corpus that is not mapped yet; of several hosts the one that is furthest back."""
-    preparing = [report.corpora[prefix] for report in reports if report.kind == "preparer" and prefix in report.corpora]
-    told = [report for report in preparing if report.state in FURTHEST_BACK]
+    preparing = [report.about(wanted.prefix, wanted.added_at) for report in reports if report.kind == "preparer"]
+    told = [report for report in preparing if report and report.state in FURTHEST_BACK]
     if not told:
         return CorpusReport("waiting", NOBODY_PREPARES)
     slowest = min(told, key=lambda report: FURTHEST_BACK.index(report.state))

@@ -34,6 +34,8 @@ class ServedCorpus:
     directory: WorkerDirectory
     prefix: str = ""
     """First segment of its paths; empty: the default corpus."""
+    added_at: float = 0.0
+    """When it was wanted at the prefix, epoch seconds; 0: it is the default corpus."""
     retriever: Retriever | None = None
     claim: CorpusClaim | None = None
     problem: str = STILL_PREPARED
@@ -75,7 +77,7 @@ class ServedCorpus:
     def report(self) -> CorpusReport:
         """The same for the other processes."""
         digest = self.retriever.snapshot.manifest.corpus_digest if self.retriever else ""
-        return CorpusReport(self.state, " ".join(self.why_not_ready()), digest)
+        return CorpusReport(self.state, " ".join(self.why_not_ready()), digest, self.added_at)
 
     def await_snapshot(self, preparing: CorpusReport) -> None:
         """Say what those who prepare it say, unless this process is past that."""

@@ -39,6 +39,9 @@ class CorpusReport:
     """A sentence on what is missing or how far it is; empty: there is nothing to say."""
     digest: str = ""
     """Of names and order, once known."""
+    added_at: float = 0.0
+    """Of the wanted corpus that this is about, epoch seconds, since another may have been at the prefix before; 0: the
+    default one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,11 @@ class ProcessReport:
     """Host, and port or process id: for people."""
     kind: Kind
     corpora: Mapping[str, CorpusReport] = field(default_factory=dict)
+
+    def about(self, prefix: str, added_at: float) -> CorpusReport | None:
+        """What it says of the corpus that was wanted then, None where it says nothing of that one (yet)."""
+        report = self.corpora.get(prefix)
+        return report if report and report.added_at == added_at else None
 
     @classmethod
     def from_bytes(cls, value: bytes) -> Self:

@@ -83,14 +83,14 @@ async def wait_until_served(client: redis.asyncio.Redis, prefix: str) -> None:
         entry = (await read_wanted(client)).get(prefix)
         if entry is None:
             raise UnknownCorpusError(f"The corpus at {prefix!r} has been removed meanwhile.")
-        states = [report for report in await read_reports(client) if prefix in report.corpora]
-        replicas = [report.corpora[prefix] for report in states if report.kind == "replica"]
-        if replicas and all((report.state, report.digest) == ("ready", entry.digest) for report in replicas):
-            return  # one that was removed just before may be ready still, with another digest
+        told = [(each.kind, each.about(prefix, entry.added_at)) for each in await read_reports(client)]
+        if {report and report.state for kind, report in told if kind == "replica"} == {"ready"}:
+            return
+        replicas = [report for kind, report in told if kind == "replica" and report]
         conflict = next((report for report in replicas if report.state == "conflict"), None)
         if failed := next((report for report in replicas if report.state == "failed"), None):
             raise NotReadyError(failed.detail)
-        if states and not conflict:
+        if any(report for _, report in told) and not conflict:
             heard_at = time.monotonic()
         elif time.monotonic() - heard_at > PATIENCE_SECONDS:
             if conflict:

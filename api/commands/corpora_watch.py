@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import redis.asyncio
@@ -79,7 +80,10 @@ class CorpusPreparer:
         if self._current is None:
             await asyncio.to_thread(forget_removed, self._settings.data_dir, wanted)
             self._start_next()
-        reports = {prefix: preparation.report for prefix, preparation in self._preparations.items()}
+        reports = {
+            prefix: replace(preparation.report, added_at=preparation.wanted.added_at)
+            for prefix, preparation in self._preparations.items()
+        }
         await write_report(self._client, ProcessReport(self._name, "preparer", reports))
 
     async def _place_those_of_the_settings(self) -> None:

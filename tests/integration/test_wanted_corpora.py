@@ -9,6 +9,7 @@ import orjson
 import pytest
 import redis.asyncio
 
+from api.commands.corpora_listing import wait_until_served
 from shared.corpus_reports import (
     REPORTS_KEY,
     CorpusReport,
@@ -18,7 +19,7 @@ from shared.corpus_reports import (
     write_report,
 )
 from shared.corpus_source import CorpusSource
-from shared.errors import CorpusConflictError, InvalidRequestError, UnknownCorpusError
+from shared.errors import CorpusConflictError, InvalidRequestError, NotReadyError, UnknownCorpusError
 from shared.redis_client import async_redis
 from shared.wanted_corpora import (
     MOST_CORPORA,
@@ -231,3 +232,17 @@ def test_reports_are_there_as_long_as_their_process(url: str) -> None:
     before, expected, after = run(url, work)
     assert [report.process for report in before] == ["host-2", "host:8000-1"]
     assert after == expected
+
+
+def test_who_waits_for_a_corpus_hears_nothing_of_the_one_before(url: str) -> None:
+    async def work(client: redis.asyncio.Redis) -> None:
+        entry = wanted("v1.0")
+        before = CorpusReport("failed", "The one before is broken.", added_at=entry.added_at - 1)
+        now = CorpusReport("failed", "This one is broken.", added_at=entry.added_at)
+        await add_corpus(client, entry)
+        for process, report in {"host-1": before, "host-2": now}.items():
+            await write_report(client, ProcessReport(process, "replica", {"v1.0": report}))
+        await wait_until_served(client, "v1.0")
+
+    with pytest.raises(NotReadyError, match=r"^This one is broken"):
+        run(url, work)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -60,14 +61,20 @@ def test_lines_end_by_line_feed_or_carriage_return_wherever_they_are_cut() -> No
     assert asyncio.run(read()) == ["one", "two", "three: 1%", "three: 2%", "\N{REPLACEMENT CHARACTER} end"]
 
 
+WANTED = WantedCorpus(prefix="v1.0", source=CorpusSource(data="/x"), added_at=5.0, added_by="command")
+
+
 def reports(*states: CorpusReport) -> list[ProcessReport]:
-    return [ProcessReport(f"host-{number}", "preparer", {"v1.0": state}) for number, state in enumerate(states)]
+    return [
+        ProcessReport(f"host-{number}", "preparer", {"v1.0": replace(state, added_at=5.0)})
+        for number, state in enumerate(states)
+    ]
 
 
 def test_a_corpus_that_nobody_prepares_says_who_should() -> None:
     other = ProcessReport("host", "preparer", {"v2.0": CorpusReport("prepared")})
     replica = ProcessReport("host", "replica", {"v1.0": CorpusReport("waiting")})
-    assert preparation_of("v1.0", [other, replica]) == CorpusReport("waiting", NOBODY_PREPARES)
+    assert preparation_of(WANTED, [other, replica]) == CorpusReport("waiting", NOBODY_PREPARES)
 
 
 @pytest.mark.parametrize(
@@ -86,4 +93,9 @@ def test_a_corpus_that_nobody_prepares_says_who_should() -> None:
 def test_of_several_hosts_the_one_that_is_furthest_back_is_told(
     told: list[CorpusReport], expected: CorpusReport
 ) -> None:
-    assert preparation_of("v1.0", reports(*told)) == expected
+    assert preparation_of(WANTED, reports(*told)) == expected
+
+
+def test_what_is_said_of_the_corpus_that_was_there_before_is_not_told() -> None:
+    before = ProcessReport("host", "preparer", {"v1.0": CorpusReport("failed", "It is broken.", added_at=4.0)})
+    assert preparation_of(WANTED, [before, *reports(CorpusReport("waiting"))]).detail == WAITS_ITS_TURN
