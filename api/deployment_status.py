@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 
 import redis.asyncio
 
-from api.embedding_side import ServedModel
+from api.embedding_side import EmbeddingSide, ServedModel, ServedModels
 from api.served_corpus import ServedCorpus
 from api.status_schema import (
     ClassDepth,
     CorpusStatus,
     DeploymentStatus,
     ManifestStatus,
+    ModelQueue,
     ModelStatus,
+    NamedQueue,
     QueueClasses,
     QueueDepth,
+    Queues,
     RedisStatus,
     ReplicaStatus,
     ServedModelStatus,
@@ -82,18 +85,43 @@ def class_depths(jobs: Sequence[int], tokens: Sequence[int], tokens_per_second: 
     return QueueClasses(**dict(zip(CLASS_NAMES.values(), depths, strict=True)))
 
 
-async def current_depth(service: "Service") -> QueueDepth | None:
-    """The depth of the queue that this replica uses; None while no model is known or Redis is away."""
-    directory = service.side.directory
+async def current_queues(models: ServedModels) -> Queues | None:
+    """What `/queue` answers; None while no worker of the default model has been seen, or Redis is away."""
+    depths = await _depths_by_model(models)
+    default = depths[models.default.name]
+    if default is None:
+        return None
+    named = [
+        NamedQueue(
+            name=model.name,
+            namespace=str(model.side.directory.pinned_namespace),
+            classes=depth.classes,
+            waiting_jobs=depth.waiting_jobs,
+        )
+        for model in models.all()
+        if (depth := depths[model.name])
+    ]
+    return Queues(**dict(default), models=named)
+
+
+async def _depths_by_model(models: ServedModels) -> dict[str, QueueDepth | None]:
+    every = models.all()
+    depths = await asyncio.gather(*(_depth_of(model.side) for model in every))
+    return dict(zip((model.name for model in every), depths, strict=True))
+
+
+async def _depth_of(side: EmbeddingSide) -> QueueDepth | None:
+    """Of one model's queue; None while no worker of it has been seen, or Redis is away."""
+    directory = side.directory
     if directory.pinned_namespace is None and not directory.serving():
         return None
-    return await queue_depth(service.side.client, str(directory.pinned_namespace), directory.tokens_per_second())
+    return await queue_depth(side.client, str(directory.pinned_namespace), directory.tokens_per_second())
 
 
 async def describe(service: "Service", corpus: ServedCorpus) -> DeploymentStatus:
     """What `/status` answers at a corpus's paths."""
     directory = service.side.directory
-    depth = await current_depth(service)
+    depths = await _depths_by_model(service.models)
     reasons = service.reasons_not_ready(corpus)
     return DeploymentStatus(
         ready=not reasons,
@@ -106,15 +134,15 @@ async def describe(service: "Service", corpus: ServedCorpus) -> DeploymentStatus
             namespace=directory.pinned_namespace,
             tokens_per_second=round(directory.tokens_per_second(), 1),
         ),
-        models=[_describe_model(model) for model in service.models.all()],
+        models=[_describe_model(model, depths[model.name]) for model in service.models.all()],
         workers=[describe_worker(worker, directory.pinned_namespace) for worker in directory.workers],
         redis=RedisStatus(reachable=not directory.redis_away),
-        queue=depth,
+        queue=depths[service.models.default.name],
         replica=_describe_replica(service),
     )
 
 
-def _describe_model(model: ServedModel) -> ServedModelStatus:
+def _describe_model(model: ServedModel, depth: QueueDepth | None) -> ServedModelStatus:
     directory = model.side.directory
     return ServedModelStatus(
         name=model.name,
@@ -124,6 +152,7 @@ def _describe_model(model: ServedModel) -> ServedModelStatus:
         namespace=directory.pinned_namespace,
         live_workers=len(directory.serving()),
         tokens_per_second=round(directory.tokens_per_second(), 1),
+        queue=ModelQueue(classes=depth.classes, waiting_jobs=depth.waiting_jobs) if depth else None,
     )
 
 

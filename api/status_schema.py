@@ -35,16 +35,36 @@ class QueueClasses(Answer):
     """Premises of a corpus that is being prepared."""
 
 
-class QueueDepth(Answer):
-    """What waits in the queue of this replica's model, counted at one moment."""
+class ModelQueue(Answer):
+    """What waits for the workers of one model, counted at one moment."""
 
     classes: QueueClasses
     waiting_jobs: int
     """On the broker's lists."""
+
+
+class QueueDepth(ModelQueue):
+    """What waits for the default model, the one of all corpora."""
+
     held_jobs: int
     """Taken by workers, of every model."""
     dead_letters: int
     """Kept texts that could not be embedded: `celery … dead-letters`."""
+
+
+class NamedQueue(ModelQueue):
+    """What waits for one of the models that requests may name."""
+
+    name: str
+    """What requests call it."""
+    namespace: str
+
+
+class Queues(QueueDepth):
+    """What waits for the default model, and for each model by itself."""
+
+    models: list[NamedQueue]
+    """Of all models of which a worker has been seen, the default one first."""
 
 
 class ManifestStatus(Answer):
@@ -105,6 +125,8 @@ class ServedModelStatus(ModelStatus):
     pooling: str
     """What replaces its own pooling; empty: nothing."""
     live_workers: int
+    queue: ModelQueue | None
+    """Null while no worker of it has been seen, or Redis is away."""
 
 
 class WorkerStatus(Answer):
@@ -202,7 +224,7 @@ class DeploymentStatus(Answer):
     """All that live, of every model, oldest first."""
     redis: RedisStatus
     queue: QueueDepth | None
-    """Null while no model is known, or Redis is away."""
+    """Of the default model; null while no worker of it has been seen, or Redis is away."""
     replica: ReplicaStatus
 
 

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Response
 
 from api.dependencies import CurrentCorpus, CurrentService
 from api.deployment_metrics import deployment_families
-from api.deployment_status import REDIS_IS_SLOW, current_depth, describe
+from api.deployment_status import REDIS_IS_SLOW, current_queues, describe
 from api.errors import documented_errors, json_response
-from api.status_schema import Alive, DeploymentStatus, NotReady, QueueDepth, Ready
+from api.status_schema import Alive, DeploymentStatus, NotReady, Queues, Ready
 from shared.errors import NotReadyError
 
 router = APIRouter(tags=["operations"])
@@ -52,11 +52,11 @@ async def status(service: CurrentService, corpus: CurrentCorpus) -> Response:
     return json_response((await describe(service, corpus)).model_dump())
 
 
-@router.get("/queue", response_model=QueueDepth, responses=documented_errors(503))
+@router.get("/queue", response_model=Queues, responses=documented_errors(503))
 async def queue(service: CurrentService) -> Response:
-    """How much waits in each class of work, and for about how long."""
-    depth = await current_depth(service)
-    if depth is None:
+    """How much waits in each class of work, and for about how long; of the default model, and of each by itself."""
+    queues = await current_queues(service.models)
+    if queues is None:
         directory = service.side.directory
         raise NotReadyError(REDIS_IS_SLOW if directory.serving() else directory.why_not_serving())
-    return json_response(depth.model_dump())
+    return json_response(queues.model_dump())

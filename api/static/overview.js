@@ -45,11 +45,11 @@ export class Overview {
     this.say(status.ready ? "Ready." : `Not ready. ${(status.reasons ?? []).join(" ")}`);
     this.parts.cards.classList.remove("stale");
     this.parts.cards.replaceChildren(
-      queueCard(status.queue),
+      queueCard(status.queue, status.models),
       replicaCard(status.replica, status.redis),
       corpusCard(status.corpus),
       workersCard(status.workers ?? []),
-      modelsCard(status.models ?? [status.model]),
+      modelsCard(status.models),
     );
   }
 
@@ -79,32 +79,47 @@ function facts(pairs) {
   return element("dl", {}, ...pairs.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, shown(value))]));
 }
 
-function table(heads, rows) {
+function table(heads, rows, label = heads[0]) {
   const head = element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)));
   const body = rows.map(([first, ...rest]) =>
     element("tr", {}, element("th", { scope: "row" }, shown(first)), ...rest.map((cell) => element("td", {}, shown(cell)))),
   );
   const made = element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
-  return element("div", { class: "table", tabindex: "0", role: "group", "aria-label": heads[0] }, made);
+  return element("div", { class: "table", tabindex: "0", role: "group", "aria-label": label }, made);
 }
 
-function queueCard(queue) {
-  if (!queue) return card("Queue", element("p", { class: "muted" }, "Not known: no worker, or Redis does not answer."));
+/** The default model's queue, and below it that of each further model. */
+function queueCard(queue, [first, ...further]) {
+  if (!further.length) return card("Queue", ...queueOf(queue, first, queue ? heldAndDead(queue) : []));
+  const made = card("Queue", modelName(first), ...queueOf(queue, first));
+  for (const model of further) made.append(modelName(model), ...queueOf(model.queue, model));
+  if (queue) made.append(element("h3", {}, "All models"), facts(heldAndDead(queue)));
+  return made;
+}
+
+function modelName({ name }) {
+  return element("h3", {}, name);
+}
+
+function queueOf(queue, model, more = []) {
+  if (!queue) return [element("p", { class: "muted" }, "Not known: no worker, or Redis does not answer.")];
   const rows = Object.entries(queue.classes ?? {}).map(([name, { jobs, tokens, wait_seconds: wait }]) => [
     WORK[name] ?? name,
     jobs,
     tokens,
     seconds(wait),
   ]);
-  return card(
-    "Queue",
-    table(["Work", "Jobs", "Tokens", "Wait"], rows),
-    facts([
-      ["waiting for a worker", jobs(queue.waiting_jobs)],
-      ["held by workers", jobs(queue.held_jobs)],
-      ["dead letters", queue.dead_letters],
-    ]),
-  );
+  return [
+    table(["Work", "Jobs", "Tokens", "Wait"], rows, `Queue of ${model.name}`),
+    facts([["waiting for a worker", jobs(queue.waiting_jobs)], ...more]),
+  ];
+}
+
+function heldAndDead(queue) {
+  return [
+    ["held by workers", jobs(queue.held_jobs)],
+    ["dead letters", queue.dead_letters],
+  ];
 }
 
 function workersCard(workers) {

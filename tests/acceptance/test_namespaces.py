@@ -114,7 +114,7 @@ def test_status_tells_corpus_model_workers_and_queue(deploy: Deploy, background:
         assert (classes["states"]["jobs"], classes["premises"]["jobs"], classes["corpus"]["jobs"]) == (1, 1, 0)
         assert classes["premises"]["tokens"] >= 4000
         assert classes["premises"]["wait_seconds"] >= 0
-        assert httpx.get(f"{replica.url}/queue").json() == status["queue"]
+        assert httpx.get(f"{replica.url}/queue").json().items() >= status["queue"].items()
         [worker] = status["workers"]
         assert worker["peak_memory_bytes"] > 10 * 2**20
         assert "waiting 1" not in str(status)

@@ -13,11 +13,11 @@ from pydantic import BaseModel
 
 from api.commands.redis_server import free_loopback_port
 from api.main import create_app
-from api.status_schema import Alive, DeploymentStatus, NotReady, QueueDepth, Ready
+from api.status_schema import Alive, DeploymentStatus, NotReady, Queues, Ready
 from shared.settings import Settings
 from tests.integration.conftest import Server
 
-ANSWERS = {"/status": DeploymentStatus, "/queue": QueueDepth, "/health": Ready, "/health/ready": Ready}
+ANSWERS = {"/status": DeploymentStatus, "/queue": Queues, "/health": Ready, "/health/ready": Ready}
 
 
 @pytest.fixture(scope="module")

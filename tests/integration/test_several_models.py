@@ -1,6 +1,7 @@
 """Several models side by side, each with workers, a queue and a namespace of its own; and what a busy queue answers."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,8 +14,10 @@ import numpy as np
 import openai
 import pytest
 import redis
+from playwright.sync_api import expect
 
 from shared.embedding_cache import text_key
+from tests.browser import running_browser, visiting
 from tests.embedding_fakes import FakeEncoder, fake_vector, wait_until
 from tests.exposition import Growth, Scrape
 from tests.fake_deployment import MODEL, FakeDeployment, fake_deployment
@@ -107,6 +110,37 @@ def test_status_tells_of_every_model(models: TwoModels) -> None:
         (MODEL, "fake", 1),
         (OTHER, "other", 1),
     ]
+
+
+def test_status_and_queue_tell_what_waits_for_each_model(models: TwoModels) -> None:
+    models.deployment.gate.touch()
+    waiting = threading.Thread(target=models.post, kwargs={"input": "waits for the other", "model": OTHER})
+    try:
+        waiting.start()
+        wait_until(lambda: models.described()[1]["queue"]["classes"]["states"]["jobs"] == 1)
+        assert models.described()[0]["queue"]["classes"]["states"]["jobs"] == 0
+        queue = httpx.get(f"{models.url}/queue", timeout=30).json()
+        told = [(each["name"], each["namespace"], each["classes"]["states"]["jobs"]) for each in queue["models"]]
+        assert told == [(MODEL, "fake", 0), (OTHER, "other", 1)]
+        assert queue["classes"]["states"]["jobs"] == 0
+    finally:
+        models.deployment.gate.unlink()
+        waiting.join(30)
+
+
+def test_the_page_shows_what_waits_for_each_model(models: TwoModels) -> None:
+    models.deployment.gate.touch()
+    waiting = threading.Thread(target=models.post, kwargs={"input": "shown as waiting", "model": OTHER})
+    with running_browser() as browser, visiting(browser, models.url) as visit:
+        try:
+            waiting.start()
+            visit.page.goto(f"{models.url}/#view=server")
+            for model, jobs in ((MODEL, 0), (OTHER, 1)):
+                table = visit.page.get_by_role("group", name=f"Queue of {model}", exact=True)
+                expect(table.get_by_role("row", name=re.compile(f"^goals {jobs} "))).to_be_visible()
+        finally:
+            models.deployment.gate.unlink()
+            waiting.join(30)
 
 
 def test_metrics_count_these_routes_and_tell_the_queue_of_every_model(models: TwoModels) -> None:
