@@ -5,6 +5,8 @@ import uuid
 import warnings
 
 from celery import Celery
+from celery.apps.worker import Worker, install_worker_int_handler, install_worker_term_handler
+from celery.apps.worker import install_worker_term_hard_handler as install_hard_handler
 from celery.exceptions import SecurityWarning
 
 from shared import celery_app
@@ -12,6 +14,20 @@ from shared.messages import Priority, queue_name
 from shared.settings import Settings
 from worker.job_runner import JobRunner
 from worker.tasks import register_tasks
+
+
+class SilentWorker(Worker):  # type: ignore[misc]  # Celery has no types
+    """Celery's worker, which does not write past the log that a signal stops it: the log says so itself."""
+
+    def install_platform_tweaks(self, worker: Worker) -> None:
+        """What Celery does at signals, in silence; a second Ctrl-C still ends it without waiting for jobs."""
+        super().install_platform_tweaks(worker)
+        install_worker_term_handler(worker, verbose=False)
+        install_worker_int_handler(worker, verbose=False, callback=_end_at_the_next_interrupt)
+
+
+def _end_at_the_next_interrupt(worker: Worker) -> None:
+    install_hard_handler(worker, sig="SIGINT", verbose=False)
 
 
 class CeleryNode:
@@ -32,7 +48,8 @@ class CeleryNode:
         warnings.simplefilter("ignore", SecurityWarning)  # it is about pickle; this app accepts JSON alone
         app = celery_app.configure(settings)
         register_tasks(app, runner)
-        worker = app.Worker(
+        worker = SilentWorker(
+            app,
             hostname=self.name,
             queues=self._queues,
             pool="threads",

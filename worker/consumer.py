@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from celery.signals import worker_shutting_down
@@ -111,7 +112,7 @@ def consume(settings: Settings, encoder: LoadedEncoder) -> int:
     heartbeat.start()
     turns = BrokerTurns(prompt_redis(settings.redis_url), encoder.namespace, ageing_seconds(settings))
     turns.start()
-    worker_shutting_down.connect(lambda **_: close_soon(queue, settings.worker_stop_seconds), weak=False)
+    worker_shutting_down.connect(partial(end_at_signal, queue, settings.worker_stop_seconds), weak=False)
     exit_code = node.run(settings, runner)
     close_soon(queue, settings.worker_stop_seconds)  # Celery may have ended by itself, with jobs in its threads
     turns.stop()
@@ -132,6 +133,13 @@ def run_or_die(body: Callable[[], None]) -> None:
     except BaseException:
         log.critical("the model thread died; ending the worker", exc_info=True)
         os._exit(1)
+
+
+def end_at_signal(queue: BatchingQueue, stop_seconds: float, *, sig: str, **_: object) -> None:
+    """What a signal starts; the line is written outside its handler, which may have interrupted another line."""
+    told = "told to stop by %s: the batch that runs is finished, the rest goes back to the queue"
+    threading.Thread(target=log.info, args=(told, sig), name="told-to-stop").start()
+    close_soon(queue, stop_seconds)
 
 
 def close_soon(queue: BatchingQueue, stop_seconds: float) -> None:
