@@ -139,3 +139,26 @@ def test_a_partial_answer_waits_for_its_state_and_an_unembedded_premise_leaves_t
         assert response.status_code == 200
         assert response.headers["x-partial-results"] == "0/1"
         assert [premise["name"] for premise in response.json()] == ["Nat.add_comm"]
+
+
+def test_a_partial_hybrid_answer_is_that_to_the_request_without_what_was_left_out(deploy: Deploy) -> None:
+    with deploy(PARTIAL_RESULTS="true", PARTIAL_AFTER_SECONDS="0.5", SELECTOR="hybrid") as deployment:
+        deployment.start_worker()
+        replica = deployment.start_replica()
+        ready = {"name": "My.ready", "decl": "theorem My.ready (n : Nat) : Eq (HAdd.hAdd n 0) n"}
+        late = {"name": "Nat.add_zero", "decl": "theorem Nat.add_zero (n : Nat) : Eq n (HAdd.hAdd n 0)"}
+
+        def ask(*new_premises: dict[str, str]) -> httpx.Response:
+            body = {"state": "n : Nat\n⊢ Eq (HAdd.hAdd n 0) n", "new_premises": new_premises, "k": 1024}
+            return httpx.post(f"{replica.url}/retrieve", json=body, timeout=30).raise_for_status()
+
+        wait_until(lambda: "x-partial-results" not in ask(ready).headers, 30)
+        deployment.gate.touch()
+        without = ask(ready)
+        partial = ask(late, ready)
+        assert (partial.headers["x-partial-results"], partial.headers["x-selector"]) == ("1/2", "hybrid")
+        assert partial.json() == without.json()
+        assert {"My.ready", "Nat.add_zero"} <= {premise["name"] for premise in partial.json()}
+        deployment.gate.unlink()
+        wait_until(lambda: "x-partial-results" not in ask(late, ready).headers, 30)
+        assert ask(late, ready).json() != partial.json()
