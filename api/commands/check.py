@@ -1,11 +1,17 @@
 """`premises check`: what is in a corpus, what the filters do to it, and all that is wrong with it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from api.commands.output import json_option, print_json, progress_bar
 from api.corpus_review.findings import MOST_NOTES
+
+if TYPE_CHECKING:
+    from api.commands.corpus_argument import NamedCorpus
+    from api.corpus_review.report import CorpusReport
+    from shared.settings import Settings
 
 SHOWN_OF_A_KIND = 10
 HAS_FAULTS = 1
@@ -43,7 +49,6 @@ def check_command(corpus: str | None, embeddings: Path | None, *, all_findings: 
     Ends with 0 where the corpus can be served, with 1 where it cannot, with 2 where there is none.
     """
     from api.commands.corpus_argument import open_named_corpus
-    from api.corpus_review.inspection import Inspection, inspect_corpus
     from api.corpus_review.report_text import report_lines
     from shared.settings import load_settings
 
@@ -51,7 +56,22 @@ def check_command(corpus: str | None, embeddings: Path | None, *, all_findings: 
     named = open_named_corpus(corpus, settings)
     if embeddings is None and corpus is None and settings.embeddings:
         embeddings = Path(settings.embeddings).expanduser()
-    report = inspect_corpus(
+    report = check_corpus(named, settings, embeddings, most_of_a_kind=None if all_findings else SHOWN_OF_A_KIND)
+    if as_json:
+        print_json(report)
+    else:
+        click.echo("\n".join(report_lines(report)))
+    if not report.can_be_served:
+        click.get_current_context().exit(HAS_FAULTS)
+
+
+def check_corpus(
+    named: "NamedCorpus", settings: "Settings", embeddings: Path | None, *, most_of_a_kind: int | None = SHOWN_OF_A_KIND
+) -> "CorpusReport":
+    """The report on a corpus and its embeddings, if any, with a progress bar; with so many findings of a kind."""
+    from api.corpus_review.inspection import Inspection, inspect_corpus
+
+    return inspect_corpus(
         Inspection(
             named=named.name,
             folder=named.folder,
@@ -59,12 +79,6 @@ def check_command(corpus: str | None, embeddings: Path | None, *, all_findings: 
             embeddings=embeddings,
             max_text_characters=settings.max_text_characters,
             progress=progress_bar,
-            most_of_a_kind=None if all_findings else SHOWN_OF_A_KIND,
+            most_of_a_kind=most_of_a_kind,
         )
     )
-    if as_json:
-        print_json(report)
-    else:
-        click.echo("\n".join(report_lines(report)))
-    if not report.can_be_served:
-        click.get_current_context().exit(HAS_FAULTS)

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from api.commands.check import HAS_FAULTS, check_corpus
 from api.commands.output import json_option, print_json, progress_bar
 
 if TYPE_CHECKING:
     from api.corpus_review.report import CorpusReport
     from api.publishing.publication import GivenEmbeddings
     from api.publishing.publisher import PublishReport
-
-HAS_FAULTS = 1
-SHOWN_OF_A_KIND = 10
 
 EPILOG = """\b
 Examples:
@@ -69,24 +67,13 @@ def publish_command(
     or completes what was interrupted.
     """
     from api.commands.corpus_argument import open_named_corpus
-    from api.corpus_review.inspection import Inspection, inspect_corpus
     from api.publishing.publication import PublishedCorpus
     from api.publishing.publisher import Publisher, Target
     from shared.settings import load_settings
 
     settings = load_settings()
     named = open_named_corpus(corpus, settings)
-    report = inspect_corpus(
-        Inspection(
-            named=named.name,
-            folder=named.folder,
-            archive=named.archive,
-            embeddings=embeddings,
-            max_text_characters=settings.max_text_characters,
-            progress=progress_bar,
-            most_of_a_kind=SHOWN_OF_A_KIND,
-        )
-    )
+    report = check_corpus(named, settings, embeddings)
     if report.revision is None or report.digest is None or not report.can_be_served:
         _refuse(report, as_json=as_json)
     given = _as_model(report, model_id, model_revision)
