@@ -1,8 +1,10 @@
 """The files of examples/ as their readers run them: against the real API, with a key, over a worker without weights."""
 
+import asyncio
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -14,7 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
+import numpy as np
+import openai
 import pytest
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from api.uploaded_texts import read_uploads
@@ -110,6 +116,35 @@ def test_the_openai_example_embeds_texts_and_token_ids(served: Served, tmp_path:
     assert refused.returncode == 1
     assert refused.stderr.startswith("401: ")
     assert "Traceback" not in refused.stderr
+
+
+def test_the_openai_example_in_parts_outlasts_a_full_queue(served: Served) -> None:
+    example = runpy.run_path(str(EXAMPLES / "openai_client.py"))
+    texts = [f"{number} waits for its turn {'x' * 200}" for number in range(5)]
+    statuses: list[int] = []
+
+    async def note(response: httpx2.Response) -> None:
+        statuses.append(response.status_code)
+        if response.status_code == 429:
+            served.deployment.gate.unlink(missing_ok=True)
+
+    async def embed_in_parts() -> NDArray[np.float32]:
+        connections = openai.DefaultAsyncHttpxClient(event_hooks={"response": [note]})
+        async with openai.AsyncOpenAI(
+            base_url=f"{served.url}/v1", api_key=KEY, max_retries=example["RETRIES"], http_client=connections
+        ) as client:
+            vectors: NDArray[np.float32] = await example["embed_in_parts"](client, MODEL, texts, part=1)
+            return vectors
+
+    served.deployment.gate.touch()
+    try:
+        vectors = asyncio.run(embed_in_parts())
+    finally:
+        served.deployment.gate.unlink(missing_ok=True)
+    assert statuses.count(429) > 0
+    assert statuses.count(200) == len(texts)
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key=KEY) as client:
+        np.testing.assert_allclose(vectors, example["embed"](client, MODEL, texts), atol=1e-6)
 
 
 def test_goals_are_ranked_as_one_by_one_though_the_server_is_busy(served: Served, tmp_path: Path) -> None:
