@@ -14,6 +14,8 @@ from shared.messages import FOREIGN_IDS, WORKER_LOST, EmbedJob, Heartbeat, JobDo
 from worker.gpu_memory import GpuMemory
 
 DIMENSION = 8
+PATIENCE_SECONDS = 120.0
+"""How long tests wait for what has to happen: longer than on any busy machine, and it costs nothing elsewhere."""
 
 FAKE_HEARTBEAT = Heartbeat(
     worker_id="w",
@@ -81,7 +83,7 @@ class FakeEncoder:
 
     def launch(self, batch: Sequence[NDArray[np.int32]]) -> "FakeLaunched":
         self.entered.release()
-        self.gate.wait(30)
+        self.gate.wait(PATIENCE_SECONDS)
         lengths = [len(token_ids) for token_ids in batch]
         self.batches.append(lengths)
         if self.cost_tokens(len(lengths), max(lengths), sum(lengths)) > self.memory_tokens:
@@ -172,7 +174,7 @@ class HandClock:
         return self.now
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for a condition with a deadline; fails when it does not come true."""
     deadline = threading.Event()
     timer = threading.Timer(seconds, deadline.set)

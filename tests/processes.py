@@ -16,9 +16,10 @@ from celery import Celery
 from api.commands.redis_server import find_redis_binary, free_loopback_port
 from shared.celery_app import celery_configuration
 from shared.settings import Settings
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 
-START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+STATUS_SECONDS = 15.0
 
 
 @dataclass
@@ -37,10 +38,10 @@ class Process:
         if self.popen.poll() is None:
             self.popen.send_signal(sent)
             try:
-                self.popen.wait(20)
+                self.popen.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 os.killpg(self.popen.pid, signal.SIGKILL)
-        return self.popen.wait(10)
+        return self.popen.wait(PATIENCE_SECONDS)
 
 
 def start(command: list[str], log: Path, environment: Mapping[str, str]) -> Process:
@@ -81,7 +82,7 @@ def running_redis(folder: Path) -> Iterator[str]:
     with running(command, folder / "redis.log", {}) as process:
         url = f"redis://127.0.0.1:{port}/0"
         with redis.Redis.from_url(url) as client:
-            wait_until(lambda: process.popen.poll() is None and answers_ping(client), START_SECONDS)
+            wait_until(lambda: process.popen.poll() is None and answers_ping(client))
         yield url
 
 
@@ -122,7 +123,7 @@ def running_api(log: Path, environment: Mapping[str, str], *, ready: bool = True
     url = f"http://127.0.0.1:{port}"
     with running(api_command(), log, {**environment, "PORT": str(port)}) as process:
         path = "/health/ready" if ready else "/health/live"
-        wait_until(lambda: process.popen.poll() is not None or status_of(url + path) == 200, START_SECONDS)
+        wait_until(lambda: process.popen.poll() is not None or status_of(url + path) == 200)
         assert process.popen.poll() is None, process.output()
         yield url
 
@@ -130,12 +131,12 @@ def running_api(log: Path, environment: Mapping[str, str], *, ready: bool = True
 def status_of(url: str) -> int:
     """HTTP status of a GET, 0 when nobody answers."""
     try:
-        return httpx.get(url, timeout=5).status_code
+        return httpx.get(url, timeout=STATUS_SECONDS).status_code
     except httpx.TransportError:
         return 0
 
 
-def run_prepare(log: Path, environment: Mapping[str, str], seconds: float = 120.0) -> Process:
+def run_prepare(log: Path, environment: Mapping[str, str], seconds: float = 2 * PATIENCE_SECONDS) -> Process:
     """Run `premises prepare` to its end; fails when it fails."""
     process = start(prepare_command(), log, environment)
     try:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from shared.corpus import Premise
 
@@ -22,7 +22,9 @@ DENIED_NAME_COMPONENTS = ["Lean", "Lake", "Qq"]
 def fuzzed(examples: int) -> settings:
     """Settings of a property test: the same examples on every run, five times as many where FUZZ is `full`."""
     times = TIMES_IN_FULL if os.environ.get("FUZZ") == "full" else 1
-    return settings(max_examples=examples * times, derandomize=True, deadline=None)
+    return settings(
+        max_examples=examples * times, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
 
 
 def read_json(text: bytes, *, nan_passes: bool = False) -> object:

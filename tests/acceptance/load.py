@@ -15,7 +15,7 @@ import httpx
 import orjson
 
 from shared.embedding_cache import Vector
-from tests.embedding_fakes import FakeEncoder, fake_vector
+from tests.embedding_fakes import PATIENCE_SECONDS, FakeEncoder, fake_vector
 
 Body = Mapping[str, Any]
 
@@ -109,13 +109,13 @@ async def ask_until_answered(client: httpx.AsyncClient, url: str, body: Body, de
     return heard
 
 
-def make_client(timeout_seconds: float = 90.0) -> httpx.AsyncClient:
+def make_client(timeout_seconds: float = 1.5 * PATIENCE_SECONDS) -> httpx.AsyncClient:
     """A client without limits of its own."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     return httpx.AsyncClient(timeout=timeout_seconds, limits=limits)
 
 
-def post(url: str, body: Body, timeout_seconds: float = 90.0) -> Heard:
+def post(url: str, body: Body, timeout_seconds: float = 1.5 * PATIENCE_SECONDS) -> Heard:
     """One `/retrieve`, waited for."""
 
     async def session() -> Heard:
@@ -138,10 +138,10 @@ class Background:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.run(_cancel_others()).result(10)  # of a test that failed
-        self.run(self._client.aclose()).result(10)
+        self.run(_cancel_others()).result(PATIENCE_SECONDS)  # of a test that failed
+        self.run(self._client.aclose()).result(PATIENCE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_SECONDS)
         self._loop.close()
 
     def run(self, work: Awaitable[Any]) -> Future[Any]:
@@ -199,7 +199,7 @@ class Steady:
             if heard.status != 200:
                 await asyncio.sleep(0.1)
 
-    def stop(self, seconds: float = 90.0) -> list[Heard]:
+    def stop(self, seconds: float = 2 * PATIENCE_SECONDS) -> list[Heard]:
         self._stopping = True
         for running in self._running:
             running.result(seconds)

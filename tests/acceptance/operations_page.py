@@ -49,7 +49,7 @@ class Shell:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         assert done.returncode == exit_code, done.stdout + done.stderr

@@ -10,7 +10,7 @@ from tests.acceptance.conftest import Deploy
 from tests.acceptance.deployment import NAMESPACE, Deployment
 from tests.acceptance.fault_report import Fault
 from tests.acceptance.load import Background, body_of, post, texts
-from tests.embedding_fakes import DIMENSION, wait_until
+from tests.embedding_fakes import DIMENSION, PATIENCE_SECONDS, wait_until
 
 ROOM_BYTES = 4 * 2**20
 
@@ -36,7 +36,6 @@ def evicted(deployment: Deployment) -> int:
     return int(deployment.client.info("stats")["evicted_keys"])
 
 
-@pytest.mark.timeout(240)
 def test_keys_are_evicted_queue_leases_and_heartbeats_are_not(
     deploy: Deploy, background: Background, faults: list[Fault]
 ) -> None:
@@ -47,23 +46,22 @@ def test_keys_are_evicted_queue_leases_and_heartbeats_are_not(
             deployment.run_celery("control", "cancel_consumer", queue)  # so that jobs stay on the queue
         bodies = [body_of(f"⊢ {number}", texts(f"waiting {number}", 300)) for number in range(4)]
         asked = [background.post(replica.url, body) for body in bodies]
-        wait_until(lambda: deployment.leases(Priority.BULK) == 16 and deployment.leases(Priority.STATE) == 4, 10)
-        wait_until(lambda: sum(deployment.backlog()["waiting"].values()) == 20, 10)
+        wait_until(lambda: deployment.leases(Priority.BULK) == 16 and deployment.leases(Priority.STATE) == 4)
+        wait_until(lambda: sum(deployment.backlog()["waiting"].values()) == 20)
         limit_memory(deployment.client, "volatile-lru")
         fill_with_vectors(deployment)
         assert evicted(deployment) > 10_000
         assert sum(deployment.backlog()["waiting"].values()) == 20
         assert (deployment.leases(Priority.BULK), deployment.leases(Priority.STATE)) == (16, 4)
-        assert [worker["takes_jobs"] for worker in replica.status()["workers"]] == [False]
+        wait_until(lambda: [worker["takes_jobs"] for worker in replica.status()["workers"]] == [False])
         assert len(replica.status()["reasons"]) == 1, "something else than the drained worker is missing"
         deployment.start_worker()
-        heard = [each.result(60) for each in asked]
+        heard = [each.result(PATIENCE_SECONDS) for each in asked]
         assert [(each.status, each.wrong) for each in heard] == [(200, False)] * 4
-        wait_until(deployment.is_idle, 20)
+        wait_until(deployment.is_idle)
         faults.append(Fault.seen("Redis at its memory limit", heard, max(each.seconds for each in heard)))
 
 
-@pytest.mark.timeout(240)
 def test_requests_are_served_while_the_cache_is_evicted_all_the_time(deploy: Deploy, background: Background) -> None:
     with deploy() as deployment:
         deployment.start_worker()
@@ -74,7 +72,7 @@ def test_requests_are_served_while_the_cache_is_evicted_all_the_time(deploy: Dep
             4, lambda client, number: (replica.url, body_of(f"⊢ {client} {number}", texts(f"{client} {number}", 500)))
         )
         before = evicted(deployment)
-        wait_until(lambda: len(load.heard) >= 40, 60)
+        wait_until(lambda: len(load.heard) >= 40)
         heard = load.stop()
         assert evicted(deployment) > before
         assert [each.status for each in heard] == [200] * len(heard)
@@ -89,8 +87,8 @@ def test_a_redis_that_refuses_writes_is_as_one_that_is_away(deploy: Deploy) -> N
         refused = post(replica.url, body_of("⊢ new", texts("new", 5)))
         assert (refused.status, refused.wrong) == (503, False), refused.answer
         deployment.client.config_set("maxmemory", 0)
-        wait_until(lambda: post(replica.url, body_of("⊢ new", texts("new", 5))).status == 200, 20)
-        wait_until(deployment.is_idle, 20)
+        wait_until(lambda: post(replica.url, body_of("⊢ new", texts("new", 5))).status == 200)
+        wait_until(deployment.is_idle)
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "noeviction"])

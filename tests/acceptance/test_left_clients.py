@@ -13,7 +13,7 @@ from tests.acceptance.conftest import Deploy, Extent
 from tests.acceptance.deployment import NAMESPACE, Deployment
 from tests.acceptance.fault_report import Fault
 from tests.acceptance.load import Background, body_of, post, texts
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 
 PREMISES = 400
 
@@ -45,15 +45,15 @@ def test_a_killed_curl_gives_its_admission_back_and_its_waiting_work_never_reach
         for number, path in enumerate(bodies):
             path.write_text(json.dumps(body_of(f"⊢ {number}", texts(f"client {number}", PREMISES))))
         curls = [start_curl(replica.url, path) for path in bodies]
-        wait_until(lambda: deployment.leases(Priority.STATE) == clients, 20)
-        wait_until(lambda: len(deployment.workers()[0].held_jobs) == clients * 7, 20)
+        wait_until(lambda: deployment.leases(Priority.STATE) == clients)
+        wait_until(lambda: len(deployment.workers()[0].held_jobs) == clients * 7)
         for curl in curls:
             curl.kill()
-            curl.wait(10)
-        wait_until(lambda: deployment.leases(Priority.STATE) + deployment.leases(Priority.BULK) == 0, 10)
-        wait_until(lambda: dropped_jobs(deployment) == clients * 7, 15)
+            curl.wait(PATIENCE_SECONDS)
+        wait_until(lambda: deployment.leases(Priority.STATE) + deployment.leases(Priority.BULK) == 0)
+        wait_until(lambda: dropped_jobs(deployment) == clients * 7)
         deployment.gate.unlink()
-        wait_until(deployment.is_idle, 20)
+        wait_until(deployment.is_idle)
         embedded = len(deployment.embedded_texts())
         assert 0 < embedded < clients * PREMISES / 4, "work that nobody waited for went through the model"
         cached = list(deployment.client.scan_iter(f"emb:{NAMESPACE}:*"))
@@ -75,13 +75,13 @@ def test_work_that_somebody_else_awaits_goes_on_when_one_of_them_leaves(
         path = tmp_path / "body"
         path.write_text(json.dumps(body))
         curl = start_curl(replica.url, path)
-        wait_until(lambda: deployment.leases(Priority.STATE) == 1, 20)
+        wait_until(lambda: deployment.leases(Priority.STATE) == 1)
         staying = [background.post(each.url, body) for each in (replica, other)]
-        wait_until(lambda: len(deployment.workers()[0].held_jobs) == 4, 20)
+        wait_until(lambda: len(deployment.workers()[0].held_jobs) == 4)
         curl.kill()
-        curl.wait(10)
+        curl.wait(PATIENCE_SECONDS)
         deployment.gate.unlink()
-        heard = [each.result(30) for each in staying]
+        heard = [each.result(PATIENCE_SECONDS) for each in staying]
         assert [(each.status, each.wrong) for each in heard] == [(200, False)] * 2
         assert len(deployment.embedded_texts()) == 101
         assert deployment.client.exists(f"emb:{NAMESPACE}:{text_key('⊢ shared')}")

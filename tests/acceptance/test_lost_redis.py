@@ -13,13 +13,18 @@ from tests.acceptance.conftest import Deploy, Extent
 from tests.acceptance.deployment import Deployment, Replica
 from tests.acceptance.fault_report import Fault
 from tests.acceptance.load import Background, Body, Heard, Steady, body_of, post, texts
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.fake_worker import journal_line
 
 CLIENTS = 12
+SETTINGS = {"FAKE_WORKER_TOKENS_PER_SECOND": "40000", "VISIBILITY_TIMEOUT_SECONDS": "8"}
 SHORT_OUTAGE_SECONDS = 2
-SLOWEST_REFUSAL_SECONDS = 12.0
-"""A connection that went dead is given up after 5 s, once for the look-up and once on the way to the queue."""
+SLOWEST_REFUSAL_SECONDS = 30.0
+"""A connection that went dead is given up after 5 s, once for the look-up and once on the way to the queue;
+the rest is for a busy machine.  A request that waits for a lost job does so for two minutes."""
+AT_ONCE_SECONDS = 8.0
+BLOCKED_SECONDS = 4.0
+"""Of the five for which a connection that went dead would block who waits for it."""
 
 
 def fresh_requests(replicas: Sequence[Replica], label: str) -> Any:  # noqa: ANN401 - a closure
@@ -53,16 +58,22 @@ def recovered(replica: Replica, label: str) -> float:
     attempts = 0
     while True:
         attempts += 1
-        heard = post(replica.url, body_of(f"⊢ {label} {attempts}", texts(f"{label} {attempts}", 10)), 60)
+        heard = post(replica.url, body_of(f"⊢ {label} {attempts}", texts(f"{label} {attempts}", 10)))
         if heard.status == 200 and not heard.wrong:
             return time.monotonic() - started
-        assert time.monotonic() - started < 60, heard
+        assert time.monotonic() - started < PATIENCE_SECONDS, heard
 
 
 def wait_for_more(load: Steady) -> None:
     """Until each client has heard about two answers more."""
     answered = len(load.heard)
-    wait_until(lambda: len(load.heard) > answered + 2 * CLIENTS, 30)
+    wait_until(lambda: len(load.heard) > answered + 2 * CLIENTS)
+
+
+def wait_for_held_jobs(deployment: Deployment) -> None:
+    """Close the gate, until half of the clients wait for the worker."""
+    deployment.gate.touch()
+    wait_until(lambda: len(deployment.workers()[0].held_jobs) >= CLIENTS // 2)
 
 
 def embedded_times(deployment: Deployment, body: Body) -> set[int]:
@@ -72,11 +83,10 @@ def embedded_times(deployment: Deployment, body: Body) -> set[int]:
 
 
 def settle(deployment: Deployment) -> None:
-    wait_until(deployment.is_idle, 40)
+    wait_until(deployment.is_idle)
     assert deployment.backlog()["dead_letters"] == 0
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("away_seconds", [SHORT_OUTAGE_SECONDS, 10])
 def test_a_killed_redis_costs_no_answer_and_no_job(
     deploy: Deploy, background: Background, faults: list[Fault], extent: Extent, away_seconds: int
@@ -84,7 +94,7 @@ def test_a_killed_redis_costs_no_answer_and_no_job(
     if away_seconds > SHORT_OUTAGE_SECONDS:
         extent.only_in_full()
     tries = extent.choose(1, 2 if away_seconds == SHORT_OUTAGE_SECONDS else 1)
-    with deploy(FAKE_WORKER_TOKENS_PER_SECOND="40000") as deployment:
+    with deploy(**SETTINGS) as deployment:
         deployment.start_worker()
         replicas = [deployment.start_replica() for _ in range(2)]
         slowest, in_flight = 0.0, 0
@@ -92,13 +102,15 @@ def test_a_killed_redis_costs_no_answer_and_no_job(
         load = background.steady(CLIENTS, fresh_requests(replicas, f"away {away_seconds}"))
         for _ in range(tries):
             wait_for_more(load)
+            wait_for_held_jobs(deployment)
             in_flight += load.in_flight
             deployment.kill_redis()
             gone = time.monotonic()
+            deployment.gate.unlink()
             for replica in replicas:
-                assert httpx.get(f"{replica.url}/health/live", timeout=2).status_code == 200
+                assert httpx.get(f"{replica.url}/health/live", timeout=AT_ONCE_SECONDS).status_code == 200
                 refused = post(replica.url, body_of(f"⊢ while away {gone}", []))
-                assert (refused.status, refused.retry_after > 0, refused.seconds < 2) == (503, True, True)
+                assert (refused.status, refused.retry_after > 0, refused.seconds < AT_ONCE_SECONDS) == (503, True, True)
             threading.Event().wait(away_seconds)  # the fault itself
             deployment.start_redis()
             outages.append((gone, time.monotonic()))
@@ -111,11 +123,10 @@ def test_a_killed_redis_costs_no_answer_and_no_job(
         assert deployment.logs("worker").count("ready.") == 1, "the worker had to be started again"
 
 
-@pytest.mark.timeout(300)
 def test_without_aof_the_cache_is_gone_and_fills_again_and_nothing_hangs(
     deploy: Deploy, background: Background, faults: list[Fault]
 ) -> None:
-    with deploy(append_only=False, FAKE_WORKER_TOKENS_PER_SECOND="40000") as deployment:
+    with deploy(append_only=False, **SETTINGS) as deployment:
         deployment.start_worker()
         replica = deployment.start_replica()
         known = body_of("⊢ known", texts("known", 50))
@@ -136,11 +147,10 @@ def test_without_aof_the_cache_is_gone_and_fills_again_and_nothing_hangs(
         faults.append(Fault.seen("Redis killed, no AOF", heard, slowest, in_flight=in_flight))
 
 
-@pytest.mark.timeout(300)
 def test_a_frozen_redis_blocks_no_event_loop(
     deploy: Deploy, background: Background, faults: list[Fault], extent: Extent
 ) -> None:
-    with deploy(FAKE_WORKER_TOKENS_PER_SECOND="40000") as deployment:
+    with deploy(**SETTINGS) as deployment:
         deployment.start_worker()
         replica = deployment.start_replica()
         load = background.steady(CLIENTS, fresh_requests([replica], "frozen"))
@@ -150,8 +160,8 @@ def test_a_frozen_redis_blocks_no_event_loop(
             frozen = time.monotonic()
             while time.monotonic() - frozen < extent.choose(6, 10):
                 asked = time.monotonic()
-                assert httpx.get(f"{replica.url}/health/live", timeout=2).status_code == 200
-                assert time.monotonic() - asked < 1
+                assert httpx.get(f"{replica.url}/health/live", timeout=AT_ONCE_SECONDS).status_code == 200
+                assert time.monotonic() - asked < BLOCKED_SECONDS
         slowest = recovered(replica, "thawed")
         heard = load.stop()
         judge(heard)
@@ -161,17 +171,16 @@ def test_a_frozen_redis_blocks_no_event_loop(
         assert deployment.logs("worker").count("ready.") == 1, "the worker had to be started again"
 
 
-@pytest.mark.timeout(300)
 def test_no_request_outlives_an_editors_deadline_while_redis_is_frozen(
     deploy: Deploy, background: Background, extent: Extent
 ) -> None:
     extent.only_in_full()
     editors_seconds = 10
-    with deploy(RETRIEVE_TIMEOUT_SECONDS="9", FAKE_WORKER_TOKENS_PER_SECOND="40000") as deployment:
+    with deploy(**SETTINGS, RETRIEVE_TIMEOUT_SECONDS="9") as deployment:
         deployment.start_worker()
         replica = deployment.start_replica()
         load = background.steady(5 * CLIENTS, fresh_requests([replica], "editors"))
-        wait_until(lambda: len(load.heard) > 5 * CLIENTS, 60)
+        wait_until(lambda: len(load.heard) > 5 * CLIENTS)
         with deployment.frozen_redis():
             threading.Event().wait(15)  # the fault itself
         heard = load.stop()

@@ -19,13 +19,12 @@ from tests.acceptance.deployment import NAMESPACE, Deployment, Replica, deployed
 from tests.acceptance.load import Background, body_of, post, texts
 from tests.acceptance.operations_page import Shell, command_blocks, inline_commands
 from tests.compose_files import read_compose
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.processes import Process, celery_client, prepare_command, start
 
 NO_REPLY = 69
 """What celery exits with when no worker answers: one that shuts down never does."""
 EMBED, CORPUS = f"embed.{NAMESPACE}", f"corpus.{NAMESPACE}"
-END_SECONDS = 20
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +49,11 @@ def workers() -> list[Process]:
 @pytest.fixture
 def worker(deployment: Deployment, replica: Replica, workers: list[Process]) -> Iterator[Process]:
     """One worker that takes jobs, and no other."""
-    wait_until(lambda: len(deployment.workers()) <= 1, END_SECONDS)
+    wait_until(lambda: len(deployment.workers()) <= 1)
     if not workers or workers[-1].popen.poll() is not None:
-        wait_until(lambda: not deployment.workers(), END_SECONDS)
+        wait_until(lambda: not deployment.workers())
         workers.append(deployment.start_worker())
-    wait_until(replica.is_ready, END_SECONDS)
+    wait_until(replica.is_ready)
     yield workers[-1]
     deployment.gate.unlink(missing_ok=True)
 
@@ -107,7 +106,7 @@ def test_celery_tells_workers_queues_jobs_and_what_waits(
 ) -> None:
     deployment.gate.touch()
     asked = background.post(replica.url, body_of("⊢ a secret goal", texts("a secret premise", 3)))
-    wait_until(lambda: len(deployment.workers()[0].held_jobs) == 2, END_SECONDS)
+    wait_until(lambda: len(deployment.workers()[0].held_jobs) == 2)
     told = shell.run("look-with-celery")
     assert f"{deployment.workers()[0].node_name}: OK" in told
     assert "1 node online" in told
@@ -116,7 +115,7 @@ def test_celery_tells_workers_queues_jobs_and_what_waits(
     assert "held by workers: 2" in told
     assert "secret" not in told
     deployment.gate.unlink()
-    assert asked.result(END_SECONDS).status == 200
+    assert asked.result(PATIENCE_SECONDS).status == 200
 
 
 def test_drained_workers_finish_what_they_hold_take_nothing_new_and_can_be_ended(
@@ -125,23 +124,23 @@ def test_drained_workers_finish_what_they_hold_take_nothing_new_and_can_be_ended
     deployment.gate.write_text("0.3")
     bodies = [body_of(f"⊢ held {number}", texts(f"held {number}", 50)) for number in range(3)]
     held = [background.post(replica.url, body) for body in bodies]
-    wait_until(lambda: bool(deployment.workers()[0].held_jobs), END_SECONDS)
+    wait_until(lambda: bool(deployment.workers()[0].held_jobs))
     drained = shell.run("drain")
     assert drained.count("no longer consuming") == 2
     assert "held by workers: 0" in drained
-    assert [(each.result(END_SECONDS).status, each.result().wrong) for each in held] == [(200, False)] * 3
-    wait_until(lambda: not replica.is_ready(), END_SECONDS)
+    assert [(each.result(PATIENCE_SECONDS).status, each.result().wrong) for each in held] == [(200, False)] * 3
+    wait_until(lambda: not replica.is_ready())
     assert [worker["takes_jobs"] for worker in replica.status()["workers"]] == [False]
     assert "drained" in replica.status()["reasons"][0]
 
     embedded = len(deployment.embedded_texts())
     waits = background.post(replica.url, body_of("⊢ waits", texts("waits", 20)))
-    wait_until(lambda: waiting(deployment, EMBED) == 2, END_SECONDS)
+    wait_until(lambda: waiting(deployment, EMBED) == 2)
     shell.run("shutdown", exit_code=NO_REPLY)
-    assert worker.popen.wait(END_SECONDS) == 0
+    assert worker.popen.wait(PATIENCE_SECONDS) == 0
     assert len(deployment.embedded_texts()) == embedded
     following = deployment.start_worker()
-    heard = waits.result(60)
+    heard = waits.result(PATIENCE_SECONDS)
     assert (heard.status, heard.wrong) == (200, False), heard.answer
     assert set(Counter(deployment.embedded_texts()).values()) == {1}
     following.stop()
@@ -153,15 +152,15 @@ def test_a_drained_worker_takes_jobs_again_and_an_open_request_enqueues_what_was
     with celery_client(deployment.redis_url) as app:
         for queue in (EMBED, CORPUS):
             app.control.cancel_consumer(queue)
-    wait_until(lambda: consumed(deployment) == [[]], END_SECONDS)
+    wait_until(lambda: consumed(deployment) == [[]])
     waits = background.post(replica.url, body_of("⊢ resumed", texts("resumed", 20)))
-    wait_until(lambda: waiting(deployment, EMBED) == 2, END_SECONDS)
+    wait_until(lambda: waiting(deployment, EMBED) == 2)
     assert "Purged 2 messages" in shell.run("purge")
     assert shell.run("resume").count("add consumer") == 2
-    heard = waits.result(60)
+    heard = waits.result(PATIENCE_SECONDS)
     assert (heard.status, heard.wrong) == (200, False), heard.answer
-    wait_until(lambda: consumed(deployment) == [[CORPUS, EMBED]], END_SECONDS)
-    wait_until(replica.is_ready, END_SECONDS)
+    wait_until(lambda: consumed(deployment) == [[CORPUS, EMBED]])
+    wait_until(replica.is_ready)
 
 
 def test_one_worker_of_two_is_drained_and_ended_and_nothing_is_lost(
@@ -171,11 +170,11 @@ def test_one_worker_of_two_is_drained_and_ended_and_nothing_is_lost(
     new = deployment.start_worker()
     deployment.gate.write_text("0.1")
     load = background.steady(2, lambda client, number: (replica.url, body_of(f"⊢ rolling {client} {number}", [])))
-    wait_until(lambda: len(load.heard) > 2, END_SECONDS)
+    wait_until(lambda: len(load.heard) > 2)
     Shell(deployment, replica, WORKER=old.node_name).run("drain-one", exit_code=NO_REPLY)
-    assert worker.popen.wait(END_SECONDS) == 0
+    assert worker.popen.wait(PATIENCE_SECONDS) == 0
     before = len(load.heard)
-    wait_until(lambda: len(load.heard) > before + 2, END_SECONDS)
+    wait_until(lambda: len(load.heard) > before + 2)
     heard = load.stop()
     assert {(each.status, each.wrong) for each in heard} == {(200, False)}
     assert replica.is_ready()
@@ -188,20 +187,20 @@ def test_corpus_work_alone_is_paused_and_goes_on(
     deployment: Deployment, replica: Replica, worker: Process, shell: Shell, tmp_path: Path
 ) -> None:
     shell.run("pause-corpus")
-    wait_until(lambda: consumed(deployment) == [[EMBED]], END_SECONDS)
+    wait_until(lambda: consumed(deployment) == [[EMBED]])
     changed = tmp_path / "corpus"
     shutil.copytree(Path("shared/demo/corpus"), changed)
     (changed / "revision").write_text("another\n")
     environment = deployment.environment | {"DATA": str(changed), "DATA_DIR": str(tmp_path / "state")}
     preparing = start(prepare_command(), tmp_path / "prepare.log", environment)
     try:
-        wait_until(lambda: waiting(deployment, CORPUS) > 0, END_SECONDS)
+        wait_until(lambda: waiting(deployment, CORPUS) > 0)
         assert post(replica.url, body_of("⊢ meanwhile", texts("meanwhile", 5))).status == 200
         assert replica.is_ready()
         assert waiting(deployment, CORPUS) > 0
         assert preparing.popen.poll() is None
         shell.run("resume-corpus")
-        assert preparing.popen.wait(60) == 0, preparing.output()
+        assert preparing.popen.wait(PATIENCE_SECONDS) == 0, preparing.output()
     finally:
         preparing.stop()
 
@@ -211,7 +210,7 @@ def test_dead_letters_are_listed_tried_again_and_dropped(
 ) -> None:
     worker.stop()
     small = deployment.start_worker(FAKE_WORKER_MEMORY_TOKENS="200")
-    wait_until(replica.is_ready, END_SECONDS)
+    wait_until(replica.is_ready)
     large = body_of("⊢ retried", ["a large secret ".ljust(300, "m")])
     assert post(replica.url, large).status == 422
     assert post(replica.url, body_of("⊢ a poison", [])).status == 422
@@ -220,8 +219,8 @@ def test_dead_letters_are_listed_tried_again_and_dropped(
     small.stop()
     larger = deployment.start_worker()
     assert shell.run("requeue").count("requeued: 1 texts") == 2
-    wait_until(lambda: post(replica.url, large).status == 200, END_SECONDS)
-    wait_until(lambda: len(read_letters(deployment.client)) == 1, END_SECONDS)  # the poison has failed again
+    wait_until(lambda: post(replica.url, large).status == 200)
+    wait_until(lambda: len(read_letters(deployment.client)) == 1)  # the poison has failed again
     assert "1 dropped" in shell.run("drop")
     assert read_letters(deployment.client) == []
     larger.stop()
@@ -232,7 +231,7 @@ def test_an_idle_worker_is_found_by_its_hash_and_ended_a_busy_one_is_not(
 ) -> None:
     [alive] = deployment.workers()
     assert post(replica.url, body_of("⊢ counted", texts("counted", 7))).status == 200
-    wait_until(lambda: deployment.workers()[0].texts_embedded == 8, END_SECONDS)
+    wait_until(lambda: deployment.workers()[0].texts_embedded == 8)
     lines = shell.run("deployments").splitlines()
     told = dict(zip(lines[1::2], lines[2::2], strict=True))
     assert lines[0] == f"{alive.worker_id}:deployment"
@@ -242,9 +241,9 @@ def test_an_idle_worker_is_found_by_its_hash_and_ended_a_busy_one_is_not(
     Shell(deployment, replica, IDLE_SECONDS="600").run("scale-to-zero")
     assert worker.popen.poll() is None
     Shell(deployment, replica, IDLE_SECONDS="0").run("scale-to-zero")
-    assert worker.popen.wait(END_SECONDS) == 0
+    assert worker.popen.wait(PATIENCE_SECONDS) == 0
     assert shell.run("deployments") == ""
-    wait_until(lambda: not replica.is_ready(), END_SECONDS)
+    wait_until(lambda: not replica.is_ready())
     assert post(replica.url, body_of("⊢ nobody", [])).status == 503
     assert post(replica.url, body_of("⊢ counted", [])).status == 200
 

@@ -5,13 +5,13 @@ import time
 from collections import Counter
 
 from tests.acceptance.conftest import Deploy, Extent
-from tests.acceptance.deployment import Deployment
+from tests.acceptance.deployment import SOON, Deployment
 from tests.acceptance.fault_report import Fault
 from tests.acceptance.load import Background, body_of, post, texts
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.processes import Process
 
-STOP_SECONDS = 10
+STOP_SECONDS = 30
 """WORKER_STOP_SECONDS of these deployments."""
 
 
@@ -24,7 +24,7 @@ def seconds_to_end(worker: Process, code: int) -> float:
 
 
 def wait_for_texts(deployment: Deployment, count: int) -> None:
-    wait_until(lambda: len(deployment.embedded_texts()) > count, 30)
+    wait_until(lambda: len(deployment.embedded_texts()) > count)
 
 
 def test_a_worker_told_to_stop_under_load_ends_its_batch_and_hands_the_rest_back(
@@ -42,11 +42,11 @@ def test_a_worker_told_to_stop_under_load_ends_its_batch_and_hands_the_rest_back
             slowest = max(slowest, seconds_to_end(worker, 0))
             assert deployment.backlog()["held"] == 0, "a job was kept"
             worker = deployment.start_worker()
-        heard = [each.result(60) for each in asked]
+        heard = [each.result(PATIENCE_SECONDS) for each in asked]
         assert [(each.status, each.wrong) for each in heard] == [(200, False)] * clients
         assert set(Counter(deployment.embedded_texts()).values()) == {1}, "a text was embedded twice"
         assert "Traceback" not in deployment.logs("worker")
-        wait_until(deployment.is_idle, 20)
+        wait_until(deployment.is_idle)
         faults.append(Fault.seen("worker told to stop under load", heard, slowest))
 
 
@@ -54,7 +54,7 @@ def test_a_worker_told_to_stop_while_redis_is_frozen_ends_in_time(
     deploy: Deploy, background: Background, extent: Extent
 ) -> None:
     extent.only_in_full()
-    with deploy(FAKE_WORKER_TOKENS_PER_SECOND="20000") as deployment:
+    with deploy(**SOON, FAKE_WORKER_TOKENS_PER_SECOND="20000") as deployment:
         worker = deployment.start_worker()
         replica = deployment.start_replica()
         body = body_of("⊢ a goal", texts("frozen", 500))
@@ -64,7 +64,7 @@ def test_a_worker_told_to_stop_while_redis_is_frozen_ends_in_time(
             worker.popen.send_signal(signal.SIGTERM)
             worker.popen.wait(STOP_SECONDS + 5)
         deployment.start_worker()
-        heard = asked.result(60)
+        heard = asked.result(PATIENCE_SECONDS)
         assert (heard.status, heard.wrong) == (200, False), heard.answer
 
 
@@ -74,7 +74,7 @@ def test_waiting_for_a_worker_that_holds_jobs_ends_with_an_exit_code(deploy: Dep
         deployment.start_worker()
         replica = deployment.start_replica()
         background.post(replica.url, body_of("⊢ held", []))
-        wait_until(lambda: deployment.backlog()["held"] == 1, 20)
+        wait_until(lambda: deployment.backlog()["held"] == 1)
         waited = deployment.run_celery("backlog", "--wait", "0.5")
         assert waited.popen.returncode == 1
         assert "held by workers: 1" in waited.output()

@@ -9,7 +9,8 @@ import redis.asyncio
 
 from api.commands.redis_server import find_redis_binary, free_loopback_port, redis_command, wait_for_redis
 from shared.redis_client import async_redis
-from tests.processes import START_SECONDS, running
+from tests.embedding_fakes import PATIENCE_SECONDS
+from tests.processes import running
 
 COMMANDS = 8
 
@@ -17,7 +18,7 @@ COMMANDS = 8
 @asynccontextmanager
 async def running_at(port: int, folder: Path) -> AsyncIterator[None]:
     with running(redis_command(find_redis_binary(), port, folder), folder / "redis.log", {}):
-        async with asyncio.timeout(START_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await wait_for_redis(f"redis://127.0.0.1:{port}/0")
         yield
 
