@@ -11,12 +11,16 @@ import orjson
 import pytest
 
 from tests.benchmarks.embedding_load import Encoding, Load, ask_for_embeddings
+from tests.embedding_fakes import PATIENCE_SECONDS
 
 
 @contextmanager
-def counting_server(status: str = "200 OK") -> Iterator[tuple[str, list[int]]]:
-    """Answers with each text's length as a vector; yields its URL, and how many requests were open at each arrival."""
-    open_now, seen = [0], list[int]()
+def counting_server(status: str = "200 OK", together: int = 1) -> Iterator[tuple[str, list[int]]]:
+    """Answers with each text's length as a vector; yields its URL, and how many requests were open at each arrival.
+
+    It answers none before so many were open `together` for once.
+    """
+    open_now, seen, full = [0], list[int](), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while head := await _head(reader):
@@ -24,7 +28,9 @@ def counting_server(status: str = "200 OK") -> Iterator[tuple[str, list[int]]]:
             seen.append(open_now[0])
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
             asked = orjson.loads(await reader.readexactly(length))
-            await asyncio.sleep(0.01)
+            if open_now[0] >= together:
+                full.set()
+            await full.wait()
             open_now[0] -= 1
             body = orjson.dumps(answer(asked["input"], asked["encoding_format"]))
             writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
@@ -37,9 +43,9 @@ def counting_server(status: str = "200 OK") -> Iterator[tuple[str, list[int]]]:
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", seen
     finally:
-        asyncio.run_coroutine_threadsafe(_end(server), loop).result(10)
+        asyncio.run_coroutine_threadsafe(_end(server), loop).result(PATIENCE_SECONDS)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(PATIENCE_SECONDS)
         loop.close()
 
 
@@ -71,7 +77,7 @@ def test_vectors_come_in_the_order_of_the_texts(encoding: Encoding) -> None:
 
 
 def test_as_many_requests_are_open_as_there_are_clients() -> None:
-    with counting_server() as (url, seen):
+    with counting_server(together=5) as (url, seen):
         ask_for_embeddings(url, "demo", ["x"] * 40, Load(5, 2, "base64"))
     assert len(seen) == 20
     assert max(seen) == 5
