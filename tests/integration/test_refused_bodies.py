@@ -14,7 +14,8 @@ import pytest
 from api.commands.redis_server import free_loopback_port
 from tests.processes import running_api
 
-TIMEOUT_SECONDS = 2.0
+TIMEOUT_SECONDS = 6.0
+PATIENCE_SECONDS = 60.0
 MAX_BODY_BYTES = 1_000_000
 TOO_LARGE = {"detail": "The body is larger than 1000000 bytes: send fewer or shorter texts."}
 
@@ -38,7 +39,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 @contextmanager
 def sending(port: int, head: str, body: bytes = b"") -> Iterator[tuple[socket.socket, HTTPResponse]]:
     """A request that has been begun, and its answer once that has begun to come."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(f"{head}\r\nHost: x\r\n\r\n".encode() + body)
         response = HTTPResponse(connection)
         response.begin()
@@ -60,12 +61,12 @@ def test_a_refused_body_is_not_waited_for_longer_than_any_other(port: int, head:
         answered = time.monotonic() - started
         connection.sendall(b"x")  # it is still taken
         assert connection.recv(1) == b""
-        assert answered < TIMEOUT_SECONDS <= time.monotonic() - started < TIMEOUT_SECONDS + 3
+        assert answered < TIMEOUT_SECONDS <= time.monotonic() - started < TIMEOUT_SECONDS + 20
 
 
 def test_a_client_that_sends_everything_first_reads_the_answer(port: int) -> None:
     body = b"x" * 20_000_000  # more than the buffers of both ends hold
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(b"POST /retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\n" + body)
         response = HTTPResponse(connection)
         response.begin()
@@ -79,7 +80,9 @@ def test_curl_that_waits_for_leave_to_send_reads_the_answer_and_sends_nothing(po
         pytest.skip("curl is not installed")
     command = [curl, "-sv", "-X", "POST", "--expect100-timeout", "30", "--data-binary", "@-"]
     url = f"http://127.0.0.1:{port}/retrieve"
-    done = subprocess.run([*command, url], input=b"x" * 1_500_000, capture_output=True, timeout=20, check=True)
+    done = subprocess.run(
+        [*command, url], input=b"x" * 1_500_000, capture_output=True, timeout=PATIENCE_SECONDS, check=True
+    )
     assert json.loads(done.stdout) == TOO_LARGE
     assert b"HTTP/1.1 413" in done.stderr
     assert b"100 Continue" not in done.stderr
@@ -94,7 +97,7 @@ def test_an_unknown_path_is_answered_before_its_body_has_come(port: int) -> None
 
 
 def test_a_connection_stays_open_after_a_request_without_a_body(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as connection:
         for _ in range(2):
             connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
             response = HTTPResponse(connection)
