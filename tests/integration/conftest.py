@@ -9,6 +9,7 @@ import httpx
 import pytest
 import redis
 
+from tests.embedding_fakes import PATIENCE_SECONDS
 from tests.processes import Process, run_prepare, running, running_api, running_redis, worker_command
 
 
@@ -22,6 +23,7 @@ class Server:
     environment: dict[str, str]
     worker: Process
     clients: list[httpx.Client]
+    redis: redis.Redis
 
     @property
     def url(self) -> str:
@@ -29,9 +31,6 @@ class Server:
 
     def client(self, replica: int = 0) -> httpx.Client:
         return self.clients[replica]
-
-    def redis(self) -> redis.Redis:
-        return redis.Redis.from_url(self.redis_url)
 
 
 def make_server(stack: ExitStack, folder: Path, *, replicas: int, **environment: str) -> Server:
@@ -42,8 +41,9 @@ def make_server(stack: ExitStack, folder: Path, *, replicas: int, **environment:
     run_prepare(folder / "prepare.log", settings)
     logs = [folder / f"api-{number}.log" for number in range(replicas)]
     urls = [stack.enter_context(running_api(log, settings)) for log in logs]
-    clients = [stack.enter_context(httpx.Client(base_url=api, timeout=60)) for api in urls]
-    return Server(urls, logs, url, settings, worker, clients)
+    clients = [stack.enter_context(httpx.Client(base_url=api, timeout=1.5 * PATIENCE_SECONDS)) for api in urls]
+    client = stack.enter_context(redis.Redis.from_url(url))
+    return Server(urls, logs, url, settings, worker, clients, client)
 
 
 @pytest.fixture(scope="session")

@@ -255,8 +255,7 @@ def test_what_one_replica_had_embedded_the_other_does_not_enqueue(server: Server
 
 def test_the_state_is_cached_under_its_content_hash(server: Server) -> None:
     retrieve(server, state="cached : state\n⊢ True")
-    with server.redis() as client:
-        assert len(client.keys(f"emb:*:{text_key('cached : state' + chr(10) + '⊢ True')}")) == 1
+    assert len(server.redis.keys(f"emb:*:{text_key('cached : state' + chr(10) + '⊢ True')}")) == 1
 
 
 def test_a_quarter_of_a_million_local_premises_are_answered(server: Server, corpus: Corpus) -> None:

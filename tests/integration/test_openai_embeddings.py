@@ -128,14 +128,14 @@ def test_token_ids_of_the_models_own_give_the_texts_vectors(client: openai.OpenA
 
 
 def test_token_ids_of_another_tokenizer_are_refused_with_the_hint(client: openai.OpenAI, server: Server) -> None:
-    letters = server.redis().hlen("premises:dead-letters")
+    letters = server.redis.hlen("premises:dead-letters")
     for given, place in ((FOREIGN_IDS, 0), ([[101, 102], FOREIGN_IDS], 1)):
         error = refusal(client, input=given)
         assert f"input[{place}]" in error["message"]
         assert "100257" in error["message"]
         assert "check_embedding_ctx_length=False" in error["message"]
         assert error["param"] == "input"
-    assert server.redis().hlen("premises:dead-letters") == letters
+    assert server.redis.hlen("premises:dead-letters") == letters
 
 
 def test_2048_inputs_are_answered_in_their_order(client: openai.OpenAI, server: Server) -> None:
@@ -268,9 +268,9 @@ def test_embed_refuses_in_text_embeddings_inferences_form(server: Server, asked:
 def test_texts_of_lean_and_of_this_api_share_one_cache(server: Server, client: openai.OpenAI) -> None:
     goal = "⊢ a goal for both doors"
     assert server.client(1).post("/retrieve", json={"state": goal, "k": 1}).status_code == 200
-    entries = set(server.redis().scan_iter("emb:*"))
+    entries = set(server.redis.scan_iter("emb:*"))
     client.embeddings.create(model="demo", input=goal)
-    assert set(server.redis().scan_iter("emb:*")) == entries
+    assert set(server.redis.scan_iter("emb:*")) == entries
 
 
 def test_a_large_body_is_413_in_openais_form(server: Server) -> None:
