@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
+
+PATIENCE_MILLISECONDS = 1000 * PATIENCE_SECONDS
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -31,7 +34,8 @@ def running_browser() -> Iterator[Browser]:
     if path is None:
         pytest.skip("no Chromium or Chrome is installed (apt-get install chromium), and CHROMIUM_PATH names none")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS), timeout=PATIENCE_MILLISECONDS)
+        expect.set_options(timeout=PATIENCE_MILLISECONDS)
         try:
             yield browser
         finally:
@@ -56,6 +60,10 @@ class Visit:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", self._note_request)
 
+    def wait_for_failed_request(self) -> None:
+        """Until the console has told of one; whatever is asked of the page lets its messages in."""
+        wait_until(lambda: self.page.title() is not None and self.failed_requests)
+
     def _note_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             (self.failed_requests if FAILED_REQUEST in message.text else self.errors).append(message.text)
@@ -71,6 +79,7 @@ def visiting(browser: Browser, origin: str, **context: Any) -> Iterator[Visit]: 
     """A visit, which must end without an error on the console and without a request to anywhere else."""
     opened = browser.new_context(**context)
     try:
+        opened.set_default_timeout(PATIENCE_MILLISECONDS)
         visit = Visit(opened.new_page(), origin)
         yield visit
         assert visit.errors == []

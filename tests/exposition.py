@@ -32,7 +32,7 @@ class Scrape:
     @classmethod
     def from_api(cls, url: str, key: str = "") -> "Scrape":
         """Ask an API process, on a connection of its own."""
-        answer = httpx.get(f"{url}/metrics", timeout=10, headers={"Authorization": f"Bearer {key}"} if key else None)
+        answer = httpx.get(f"{url}/metrics", timeout=60, headers={"Authorization": f"Bearer {key}"} if key else None)
         assert answer.status_code == 200, answer.text
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         return cls.of(answer.text)

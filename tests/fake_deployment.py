@@ -36,8 +36,8 @@ class FakeDeployment:
             "DATA": "demo",
             "DATA_DIR": str(self.folder / "state"),
             "HEARTBEAT_SECONDS": "0.2",
-            "HEARTBEAT_TTL_SECONDS": "2",
-            "VISIBILITY_TIMEOUT_SECONDS": "20",
+            "VISIBILITY_TIMEOUT_SECONDS": "600",  # no test has a worker killed, and a busy machine takes its time
+            "WORKER_STOP_SECONDS": "30",
             "FAKE_WORKER_GATE": str(self.gate),
         }
 
@@ -54,5 +54,5 @@ class FakeDeployment:
 def fake_deployment(folder: Path) -> Iterator[FakeDeployment]:
     """Redis up, no worker yet."""
     with running_redis(folder / "redis") as url, redis.Redis.from_url(url) as client:
-        settings = Settings(redis_url=url, model_id=MODEL, heartbeat_seconds=0.2, heartbeat_ttl_seconds=2)
+        settings = Settings(redis_url=url, model_id=MODEL, heartbeat_seconds=0.2)
         yield FakeDeployment(settings, folder, client)

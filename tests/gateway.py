@@ -18,7 +18,7 @@ import pytest
 
 from api.commands.redis_server import free_loopback_port
 from tests.compose_files import gateway_configuration
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.processes import running
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
@@ -61,7 +61,7 @@ def running_replica(replicas: Replicas, address: str) -> Iterator[None]:
             path = self.requestline.split()[1]  # self.path has its leading slashes merged
             replicas.seen.append(Seen(address, self.command, path, dict(self.headers), len(body)))
             if self.path.startswith("/wait"):
-                select.select([self.connection], [], [], 30)
+                select.select([self.connection], [], [], PATIENCE_SECONDS)
                 replicas.left.set()
             if self.path.startswith(("/wait", "/die")):
                 self.close_connection = True

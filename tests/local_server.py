@@ -13,8 +13,8 @@ import psutil
 from api.commands.redis_server import free_loopback_port
 from shared.settings import Settings
 
-READY_SECONDS = 120
-STOP_SECONDS = 60
+READY_SECONDS = 300
+STOP_SECONDS = 120
 
 
 class LocalServer:

@@ -44,7 +44,7 @@ def running_prefix_proxy(target: str, prefix: str) -> Iterator[str]:
             """Say nothing."""
 
     with (
-        httpx.Client(base_url=target, timeout=30) as client,
+        httpx.Client(base_url=target, timeout=120) as client,
         ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server,
     ):
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

@@ -11,7 +11,7 @@ import httpx
 
 from tests.acceptance.deployment import Deployment, Replica, deployed
 from tests.corpora import declaration, write_corpus
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.processes import Process, start
 
 OPERATOR = "operator-key-of-the-tests-1"
@@ -32,17 +32,21 @@ class SeveralCorpora:
         declarations = {module: [declaration(theorem) for theorem in names] for module, names in modules.items()}
         return write_corpus(self.deployment.folder / name, declarations, revision=revision)
 
-    def run(self, *arguments: str, seconds: float = 60.0, **environment: str) -> Process:
+    def run(self, *arguments: str, seconds: float = 2 * PATIENCE_SECONDS, **environment: str) -> Process:
         """`premises corpora …` to its end."""
         return run_corpora(self.deployment, *arguments, seconds=seconds, **environment)
 
     def get(self, path: str, replica: int = 0, **headers: str) -> httpx.Response:
-        return httpx.get(self.replicas[replica].url + path, headers={**self.headers, **headers}, timeout=30)
+        return httpx.get(
+            self.replicas[replica].url + path, headers={**self.headers, **headers}, timeout=PATIENCE_SECONDS
+        )
 
     def names(self, prefix: str, replica: int = 0) -> list[str]:
         """What a search of everything finds, sorted."""
         url = self.replicas[replica].url + prefix
-        answer = httpx.post(f"{url}/retrieve", json={"state": "⊢ True", "k": 1000}, headers=self.headers, timeout=30)
+        answer = httpx.post(
+            f"{url}/retrieve", json={"state": "⊢ True", "k": 1000}, headers=self.headers, timeout=PATIENCE_SECONDS
+        )
         assert answer.status_code == 200, answer.text
         return sorted(premise["name"] for premise in answer.json())
 
@@ -58,10 +62,12 @@ class SeveralCorpora:
 
     def wait_for(self, prefix: str, state: str | None) -> None:
         """Until every replica says so; None: until it is listed no more."""
-        wait_until(lambda: self.states(prefix) == [state] * len(self.replicas), 60)
+        wait_until(lambda: self.states(prefix) == [state] * len(self.replicas))
 
 
-def run_corpora(deployment: Deployment, *arguments: str, seconds: float = 60.0, **environment: str) -> Process:
+def run_corpora(
+    deployment: Deployment, *arguments: str, seconds: float = 2 * PATIENCE_SECONDS, **environment: str
+) -> Process:
     """`premises corpora …` to its end."""
     command = [sys.executable, "-m", "api.commands.main", "corpora", *arguments]
     log = deployment.folder / "corpora-command.log"

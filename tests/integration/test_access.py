@@ -17,7 +17,7 @@ import pytest
 
 from api.commands.readiness import API_AWAY, what_is_awaited
 from api.commands.redis_server import free_loopback_port
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.processes import api_command, running_api, start
 
 LISTED = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -134,7 +134,9 @@ def test_two_authorization_headers_are_none(api: Api) -> None:
     ],
 )
 def test_everything_but_health_wants_a_key(api: Api, path: str) -> None:
-    with socket.create_connection(("127.0.0.1", api.port), timeout=10) as connection:  # no client mends the path
+    with socket.create_connection(
+        ("127.0.0.1", api.port), timeout=PATIENCE_SECONDS
+    ) as connection:  # no client mends the path
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         response = HTTPResponse(connection)
         response.begin()
@@ -174,7 +176,7 @@ def curl(*arguments: str, body: bytes = b"") -> tuple[int, dict[str, str], str]:
         pytest.skip("curl is not installed")
     header = ["--header", "Content-Type: application/json", "--data", "@-"] if body else []
     command = [program, "-sv", "-w", "\n%{http_code}", *header, *arguments]
-    done = subprocess.run(command, input=body, capture_output=True, timeout=20, check=True)
+    done = subprocess.run(command, input=body, capture_output=True, timeout=PATIENCE_SECONDS, check=True)
     answer, _, status = done.stdout.rpartition(b"\n")
     return int(status), json.loads(answer), done.stderr.decode()
 
@@ -199,7 +201,7 @@ def test_curl_reads_the_refusal_whether_or_not_it_waits_for_leave_to_send(api: A
 
 
 def test_a_refused_request_is_answered_before_its_body_has_come(api: Api) -> None:
-    with socket.create_connection(("127.0.0.1", api.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(b"POST /retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: 16000000\r\n\r\n{")
         response = HTTPResponse(connection)
         response.begin()
@@ -276,7 +278,7 @@ def test_without_the_settings_no_key_is_wanted_and_no_other_origin_is_let_in(tmp
 )
 def test_a_setting_that_cannot_be_used_ends_the_start_and_is_named(tmp_path: Path, variable: str, value: str) -> None:
     process = start(api_command(), tmp_path / "api.log", {variable: value})
-    assert process.popen.wait(60) == 2
+    assert process.popen.wait(PATIENCE_SECONDS) == 2
     said = process.output()
     assert said.startswith("The API cannot start: ")
     assert variable in said

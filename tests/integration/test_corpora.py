@@ -168,10 +168,10 @@ def test_a_corpus_that_is_removed_is_let_go_of_in_memory_and_on_disk(served: Sev
     assert removed.popen.returncode == 0
     served.wait_for("brief", None)
     assert served.get("/brief/indexed-modules").status_code == 404
-    wait_until(lambda: len(snapshots - snapshot_folders(served)) == 1, 20)
+    wait_until(lambda: len(snapshots - snapshot_folders(served)) == 1)
     [gone] = snapshots - snapshot_folders(served)
     for replica in served.replicas:
-        wait_until(partial(lets_go, psutil.Process(replica.process.popen.pid), gone), 20)
+        wait_until(partial(lets_go, psutil.Process(replica.process.popen.pid), gone))
 
 
 def lets_go(process: psutil.Process, folder: str) -> bool:
@@ -208,5 +208,5 @@ def test_redis_going_away_leaves_served_what_is_served_and_its_return_changes_no
     assert served.names("/v4.1.0") == ["A.one", "A.two", "B.one"]
     assert served.get("/v4.2.0/indexed-premises").status_code == 200
     served.deployment.start_redis()
-    wait_until(lambda: served.get("/v4.2.0/health/ready").status_code == 200, 30)
+    wait_until(lambda: served.get("/v4.2.0/health/ready").status_code == 200)
     served.wait_for("v4.1.0", "ready")

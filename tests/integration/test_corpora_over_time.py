@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from tests.corpora import declaration, unit_vectors, write_corpus
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.several_corpora import OPERATOR, SeveralCorpora, several_corpora, start_watch
 
 USER = "user-key-of-the-tests-12345"
@@ -35,7 +35,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeveralCorpora]
 
 def order(served: SeveralCorpora, method: str, prefix: str, key: str, body: object = None) -> httpx.Response:
     url = f"{served.replicas[0].url}/corpora/{prefix}"
-    return httpx.request(method, url, json=body or {}, headers=as_bearer(key), timeout=30)
+    return httpx.request(method, url, json=body or {}, headers=as_bearer(key), timeout=PATIENCE_SECONDS)
 
 
 def test_a_corpus_of_the_settings_is_served_from_the_start(served: SeveralCorpora) -> None:
@@ -71,8 +71,8 @@ def test_a_request_that_has_begun_is_answered_from_a_corpus_that_is_removed_mean
     try:
         with ThreadPoolExecutor(1) as pool:
             body = {"state": "a goal that nobody has asked for", "k": 1}
-            waiting = pool.submit(httpx.post, f"{url}/brief/retrieve", json=body, headers=served.headers, timeout=60)
-            wait_until(lambda: served.replicas[0].process is not None and awaited_jobs(served) == 1, 30)
+            waiting = pool.submit(httpx.post, f"{url}/brief/retrieve", json=body, headers=served.headers, timeout=300)
+            wait_until(lambda: served.replicas[0].process is not None and awaited_jobs(served) == 1)
             assert order(served, "DELETE", "brief", OPERATOR).status_code == 202
             served.wait_for("brief", "leaving")
             assert served.get("/brief/indexed-modules").status_code == 404
@@ -127,7 +127,7 @@ def test_a_corpus_whose_files_have_changed_is_not_served_at_the_prefix_of_the_fi
     (folder / "Declarations" / "A.jsonl").write_bytes(orjson.dumps(declaration("A.two")) + b"\n")
     served.watch.stop()
     served.watch = start_watch(served.deployment)
-    wait_until(lambda: preparers(served, "moving") == ["failed"], 60)
+    wait_until(lambda: preparers(served, "moving") == ["failed"])
     assert "when it was first prepared" in (served.listed("moving") or {})["preparers"][0]["detail"]
     assert served.names("/moving") == ["A.one"]  # what was prepared stays, also for who starts now
     restart(served)

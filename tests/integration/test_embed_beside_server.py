@@ -13,7 +13,7 @@ from api.commands.state_folder import StateFolder
 from shared.corpus import read_corpus
 from shared.settings import Settings
 from tests.corpora import write_plain_corpus
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.exposition import Growth, Scrape
 from tests.local_server import running_server
 from tests.processes import running
@@ -25,7 +25,7 @@ def embed(corpus: Path, state: Path) -> str:
     """Run `premises embed` with nothing but the data folder; returns what it said."""
     command = [sys.executable, "-P", "-m", "api.commands.main", "embed", str(corpus), "--data-dir", str(state)]
     with running(command, state.parent / "embed.log", {}) as process:
-        assert process.popen.wait(150) == 0, process.output()
+        assert process.popen.wait(2 * PATIENCE_SECONDS) == 0, process.output()
         return process.output()
 
 
@@ -41,14 +41,16 @@ def test_beside_a_running_server_its_worker_is_used_and_the_server_knows_the_tex
     served = write_plain_corpus(tmp_path / "served", 3)
     with running_server(state, f"--data={served}") as server:
         server.wait_for("The premise server is ready")
-        httpx.post(f"{server.url}/retrieve", json=body | {"new_premises": []}, timeout=60).raise_for_status()
+        httpx.post(
+            f"{server.url}/retrieve", json=body | {"new_premises": []}, timeout=PATIENCE_SECONDS
+        ).raise_for_status()
         wait_until(lambda: Scrape.from_api(server.url)["premises_known_texts"] > 0)  # those of the served corpus
         known = Scrape.from_api(server.url)["premises_known_texts"]
         assert "No server runs" not in embed(project, state)
         both = known + 2 * len(texts)  # the corpus's own texts, and as a client spells them
-        wait_until(lambda: Scrape.from_api(server.url)["premises_known_texts"] == both, 30)
+        wait_until(lambda: Scrape.from_api(server.url)["premises_known_texts"] == both)
         before = Scrape.from_api(server.url)
-        assert len(httpx.post(f"{server.url}/retrieve", json=body, timeout=60).json()) == 20
+        assert len(httpx.post(f"{server.url}/retrieve", json=body, timeout=PATIENCE_SECONDS).json()) == 20
         growth = Growth(before, Scrape.from_api(server.url))
         assert growth("premises_jobs_published_total") == 0
         assert growth("premises_cache_hits_total", tier="corpus") == 20

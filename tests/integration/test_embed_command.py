@@ -14,7 +14,7 @@ import pytest
 from api.client_spellings import read_spellings
 from shared.corpus import Corpus, read_corpus
 from tests.corpora import as_lines, declaration, unit_vectors, write_corpus
-from tests.embedding_fakes import FakeEncoder, fake_vector, wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, FakeEncoder, fake_vector, wait_until
 from tests.exposition import Growth, Scrape
 from tests.fake_deployment import FakeDeployment, fake_deployment
 from tests.processes import Process, run_prepare, running, running_api, start
@@ -46,7 +46,7 @@ def run(deployment: FakeDeployment, *words: str | Path, code: int = 0, **environ
     """Run a command to its end."""
     process = start(command(*words), deployment.folder / "command.log", deployment.environment | environment)
     try:
-        assert process.popen.wait(100) == code, process.output()
+        assert process.popen.wait(2 * PATIENCE_SECONDS) == code, process.output()
     finally:
         process.stop()
     return process
@@ -146,7 +146,7 @@ def test_a_killed_or_interrupted_command_goes_on_where_it_stopped(
     project = write_project(deployment.folder / "project")
     deployment.gate.write_text("0.2")
     with running(command("embed", project), deployment.folder / "killed.log", deployment.environment) as process:
-        wait_until(lambda: marked_rows(deployment) > 0, 60)
+        wait_until(lambda: marked_rows(deployment) > 0)
         assert process.stop(sent) == code
     deployment.gate.unlink()
     marked = marked_rows(deployment)
@@ -171,7 +171,7 @@ def upload(url: str, texts: Sequence[str]) -> Growth:
     new = [{"name": f"new{number}", "decl": text} for number, text in enumerate(texts)]
     before = Scrape.from_api(url)
     body = {"state": STATE, "new_premises": new, "imported_modules": [], "k": 8}
-    assert httpx.post(f"{url}/retrieve", json=body, timeout=60).status_code == 200
+    assert httpx.post(f"{url}/retrieve", json=body, timeout=PATIENCE_SECONDS).status_code == 200
     return Growth(before, Scrape.from_api(url))
 
 

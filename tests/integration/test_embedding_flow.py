@@ -19,7 +19,7 @@ from shared.errors import DeadlineExceededError, NotReadyError, OverloadedError,
 from shared.messages import EmbedJob, Priority
 from shared.redis_client import leases_key
 from shared.settings import Settings
-from tests.embedding_fakes import FakeEncoder, fake_vector, wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, FakeEncoder, fake_vector, wait_until
 from tests.fake_deployment import FakeDeployment, fake_deployment
 from tests.processes import Process
 
@@ -77,14 +77,14 @@ class ForgetfulPublisher:
         self.forgotten = True
 
 
-async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"did not happen within {seconds} seconds"
         await asyncio.sleep(0.01)
 
 
-def order(seconds: float = 30.0) -> EmbeddingOrder:
+def order(seconds: float = PATIENCE_SECONDS) -> EmbeddingOrder:
     return EmbeddingOrder(time.time() + seconds, "test")
 
 
@@ -230,13 +230,11 @@ def test_a_worker_told_to_stop_gives_its_jobs_to_the_next(tmp_path: Path) -> Non
 
         async def use(side: EmbeddingSide) -> Embedded:
             texts = [f"{number:03d}" * 100 for number in range(40)]
-            asked = asyncio.ensure_future(side.embeddings.embed([TextGroup(texts, Priority.BULK)], order(60)))
+            asked = asyncio.ensure_future(side.embeddings.embed([TextGroup(texts, Priority.BULK)], order()))
             await until(lambda: any(worker.held_jobs for worker in side.directory.workers))
             first.popen.send_signal(signal.SIGTERM)
             deployment.gate.unlink()
-            await asyncio.get_running_loop().run_in_executor(
-                None, lambda: wait_until(lambda: first.popen.poll() == 0, 15)
-            )
+            await asyncio.get_running_loop().run_in_executor(None, lambda: wait_until(lambda: first.popen.poll() == 0))
             stack.enter_context(deployment.fake.worker(2))
             return await asked
 

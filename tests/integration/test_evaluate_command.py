@@ -16,6 +16,8 @@ import pytest
 
 from api.commands.corpora_watch import forget_removed
 from shared.demo import demo_corpus_path, demo_evaluation_path
+from shared.messages import Priority
+from shared.redis_client import leases_key
 from tests.corpora import as_lines
 from tests.embedding_fakes import wait_until
 from tests.fake_deployment import FakeDeployment, fake_deployment
@@ -23,7 +25,7 @@ from tests.prefix_proxy import PASSWORD, USER, running_prefix_proxy
 from tests.processes import run_prepare, running, running_api
 
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
-SECONDS = 120
+SECONDS = 240
 PREFIX = "/v4.32.0"
 
 
@@ -110,7 +112,7 @@ def test_a_saved_run_tells_all_that_it_takes_to_do_it_again_and_no_key(served: S
 
 def test_busy_servers_are_asked_again(served: Served) -> None:
     before = served.log.read_text().count("POST /retrieve 429")
-    served.deployment.gate.write_text("0.1")
+    served.deployment.gate.write_text("0.5")
     try:
         fresh = [fresh_item(number, "busy") for number in range(24)]
         path = served.deployment.folder / "busy.jsonl"
@@ -150,10 +152,11 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(served: Served, tmp_
     served.deployment.gate.write_text("0.2")
     try:
         with running(premises_command(*arguments), tmp_path / "log", environment) as process:
-            wait_until(lambda: partial.exists() and partial.read_bytes().count(b"\n") >= 3, 60)
+            wait_until(lambda: partial.exists() and partial.read_bytes().count(b"\n") >= 3)
             served.deployment.gate.write_text("")  # no more of them before the signal is there
             assert process.stop(signal.SIGINT) == 130
             said = process.output()
+            wait_until(lambda: not served.deployment.client.zcard(leases_key("fake", Priority.STATE)))  # it is noticed
     finally:
         served.deployment.gate.unlink()
     kept = partial.read_bytes().count(b"\n") - 1
@@ -162,7 +165,9 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(served: Served, tmp_
     asked = served.log.read_text().count("POST /retrieve 200")
     done = served.run(*arguments)
     assert done.returncode == 0, done.stderr
-    assert served.log.read_text().count("POST /retrieve 200") - asked == 12 - kept + 1  # and the first look
+    more = 12 - kept + 1  # and the first look
+    wait_until(lambda: served.log.read_text().count("POST /retrieve 200") - asked >= more)  # logged once they are sent
+    assert served.log.read_text().count("POST /retrieve 200") - asked == more
     assert len(ranks_of(output)) == 12
     assert not partial.exists()
 

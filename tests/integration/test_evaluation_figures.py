@@ -25,7 +25,7 @@ def test_minilm_reaches_on_the_small_set_what_the_document_says(server: Server, 
         f"--embeddings={data / 'embeddings' / 'small-all-MiniLM-L6-v2.npy'}",
     ]  # fmt: skip
     environment = {"PATH": os.environ["PATH"], **server.environment}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=550, check=False)
     assert done.returncode == 0, done.stderr
     row = summarise(EvaluationRun.read(output), [32]).overall.row(32)
     told = SMALL_SET.search(DOCUMENT.read_text())

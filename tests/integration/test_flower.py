@@ -15,7 +15,7 @@ from tornado.web import RequestHandler, URLSpec
 from api.commands.redis_server import free_loopback_port
 from shared.celery_app import send_job
 from shared.messages import EMBED_TASK, EmbedJob, Priority
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.fake_deployment import FakeDeployment, fake_deployment
 from tests.processes import Process, celery_client, running, status_of
 
@@ -33,14 +33,14 @@ class Flower:
         self.process = process
         self.url = url
         self.database = database
-        self.client = httpx.Client(base_url=url, auth=LOGIN, timeout=30)
+        self.client = httpx.Client(base_url=url, auth=LOGIN, timeout=PATIENCE_SECONDS)
 
     def json(self, path: str) -> Any:  # noqa: ANN401 - JSON of another program
         return self.client.get(path).raise_for_status().json()
 
     def worker_name(self) -> str:
         """The worker's, as Flower has it; a busy machine may let one inspection pass unanswered."""
-        wait_until(lambda: self.json("/api/workers?refresh=1"), 60)
+        wait_until(lambda: self.json("/api/workers?refresh=1"))
         [name] = self.json("/api/workers")
         return str(name)
 
@@ -61,7 +61,7 @@ def running_flower(deployment: FakeDeployment) -> Iterator[Flower]:
     command = [sys.executable, "-m", "celery", "-A", "shared.celery_app", "flower", "--address=127.0.0.1"]
     with running([*command, f"--port={port}"], deployment.folder / "flower.log", environment) as process:
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: process.popen.poll() is not None or status_of(f"{url}/healthcheck") == 200, 60)
+        wait_until(lambda: process.popen.poll() is not None or status_of(f"{url}/healthcheck") == 200)
         assert process.popen.poll() is None, process.output()
         flower = Flower(process, url, database)
         with flower.client:
@@ -85,7 +85,7 @@ def worker(deployment: FakeDeployment) -> Iterator[Process]:
 @pytest.fixture(scope="module")
 def flower(deployment: FakeDeployment, worker: Process) -> Iterator[Flower]:
     with running_flower(deployment) as flower:
-        wait_until(lambda: 'flower_worker_online{worker="premises-' in flower.client.get("/metrics").text, 60)
+        wait_until(lambda: 'flower_worker_online{worker="premises-' in flower.client.get("/metrics").text)
         yield flower
 
 
@@ -132,19 +132,19 @@ def test_a_job_is_seen_with_its_count_and_its_texts_nowhere(
     assert holds_marker(base64.b64encode(b"xy " + MARKER.encode() + b" z"))
     send(deployment, "held", [f"⊢ {MARKER}", f"{MARKER} again"])
     send(deployment, "failing", [f"poison {MARKER}", f"untokenizable {MARKER}"])
-    wait_until(lambda: flower.task("held").get("state") == "STARTED", 60)
+    wait_until(lambda: flower.task("held").get("state") == "STARTED")
     seen = flower.task("held")
     assert (seen["name"], seen["args"], seen["kwargs"]) == (EMBED_TASK, "()", "{texts: 2}")
     held = pages(flower, "held")
     assert [path for path, page in held.items() if holds_marker(page.encode())] == []
     assert "{texts: 2}" in held["/task/held"].replace("&#123;", "{").replace("&#125;", "}")
     with celery_client(deployment.settings.redis_url) as app:
-        inspect = app.control.inspect([flower.worker_name()], timeout=5)
+        inspect = app.control.inspect([flower.worker_name()], timeout=30)
         told = [inspect.active(), inspect.reserved(), inspect.query_task("held")]
     assert str(told).count("{texts: 2}") >= 2
     assert not holds_marker(str(told).encode())
     deployment.gate.unlink()
-    wait_until(lambda: {flower.task(job).get("state") for job in ("held", "failing")} == {"SUCCESS"}, 60)
+    wait_until(lambda: {flower.task(job).get("state") for job in ("held", "failing")} == {"SUCCESS"})
     done = pages(flower, "failing")
     assert [path for path, page in done.items() if holds_marker(page.encode())] == []
     assert not holds_marker(worker.output().encode())
@@ -172,7 +172,7 @@ def test_without_the_password_nothing_is_told_and_nothing_done(worker: Process, 
     assert ("POST", "/api/worker/shutdown/(.+)") in asked
     name = flower.worker_name()
     for auth in (None, (LOGIN[0], "a guess"), ("", "")):
-        with httpx.Client(base_url=flower.url, auth=auth, timeout=30) as stranger:
+        with httpx.Client(base_url=flower.url, auth=auth, timeout=PATIENCE_SECONDS) as stranger:
             for method, pattern in asked:
                 path = pattern.replace("(.+)", name).replace("(.*)", "held")
                 answer = stranger.request(method, path)
@@ -185,7 +185,7 @@ def test_what_is_kept_on_disk_has_no_text_and_the_password_gives_control(worker:
     name = flower.worker_name()
     shut_down = flower.client.post(f"/api/worker/shutdown/{name}")
     assert shut_down.status_code == 200
-    assert worker.popen.wait(30) == 0
+    assert worker.popen.wait(PATIENCE_SECONDS) == 0
     flower.process.stop()
     kept = [path for path in flower.database.parent.glob("flower-state*") if path.is_file()]
     content = b"".join(path.read_bytes() for path in kept)
@@ -197,5 +197,5 @@ def test_what_is_kept_on_disk_has_no_text_and_the_password_gives_control(worker:
 def test_no_page_is_served_where_nobody_may_log_in(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "api.commands.main", "flower", f"--port={free_loopback_port()}"]
     with running(command, tmp_path / "flower.log", {"FLOWER_BASIC_AUTH": ""}) as process:
-        assert process.popen.wait(30) == 2
+        assert process.popen.wait(PATIENCE_SECONDS) == 2
         assert "asks for a password always" in process.output()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from api.commands.redis_server import free_loopback_port
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.gateway import ADDRESSES, Replicas, running_gateway, running_name_service, running_replica, shared_port
 from tests.processes import api_command, running, status_of
 
@@ -44,7 +44,7 @@ class Gateway:
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         """Send a request with the path exactly as it is written."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
             connection.request(method, path, body, sent)
@@ -55,7 +55,7 @@ class Gateway:
 
     def send(self, request: bytes) -> Answer:
         """Send bytes that no HTTP library would."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS) as connection:
             connection.sendall(request)
             response = http.client.HTTPResponse(connection)
             response.begin()
@@ -173,7 +173,7 @@ def test_curl_is_told_to_continue_with_a_large_body(gateway: Gateway) -> None:
     url = f"http://user:key@127.0.0.1:{gateway.port}/v4.30.0/retrieve"
     header = ["--header", "Content-Type: application/json", "--header", "Expect: 100-continue"]
     command = [curl, "-sv", "-X", "POST", *header, "--expect100-timeout", "30", "--data-binary", "@-", url]
-    done = subprocess.run(command, input=b"x" * 1_500_000, capture_output=True, timeout=20, check=True)
+    done = subprocess.run(command, input=b"x" * 1_500_000, capture_output=True, timeout=PATIENCE_SECONDS, check=True)
     assert b"HTTP/1.1 100 Continue" in done.stderr
     assert [(seen.path, seen.body_bytes) for seen in gateway.replicas.seen] == [("/v4.30.0/retrieve", 1_500_000)]
     assert "Expect" not in gateway.replicas.seen[0].headers
@@ -228,7 +228,7 @@ def test_a_client_that_leaves_is_noticed_by_the_replica(gateway: Gateway) -> Non
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
         connection.sendall(b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
         wait_until(lambda: gateway.replicas.seen)
-    assert gateway.replicas.left.wait(10)
+    assert gateway.replicas.left.wait(PATIENCE_SECONDS)
 
 
 def test_a_replica_that_is_down_is_passed_over_for_posts_too(tmp_path: Path) -> None:
@@ -249,10 +249,11 @@ def test_without_a_replica_the_answer_is_502_until_the_name_is_known_again(tmp_p
 
 
 def test_a_replica_that_does_not_answer_ends_in_504(tmp_path: Path) -> None:
-    with gateway_over(tmp_path, alive=ADDRESSES, patience_milliseconds=300) as gateway:
+    with gateway_over(tmp_path, alive=ADDRESSES, patience_milliseconds=900) as gateway:
         answer = gateway.ask("POST", "/wait", b"{}")
         assert (answer.status, answer.headers["retry-after"]) == (504, "5")
         assert "try again" in answer.detail
+        wait_until(lambda: gateway.replicas.seen)
         assert len(gateway.replicas.seen) == 1
 
 
@@ -281,7 +282,7 @@ def running_api_on(address: str, port: int, folder: Path) -> Iterator[Path]:
     }
     log = folder / f"{address}.log"
     with running(api_command(), log, environment) as process:
-        wait_until(lambda: process.popen.poll() is not None or status_of(f"http://{address}:{port}/health/live"), 60)
+        wait_until(lambda: process.popen.poll() is not None or status_of(f"http://{address}:{port}/health/live"))
         assert process.popen.poll() is None, process.output()
         yield log
 

@@ -45,7 +45,7 @@ class Operator:
         """Call a function of shared.artifacts in a process of its own; its result, or its error, as text."""
         command = [sys.executable, "-c", FETCH, function]
         environment = self.environment | variables
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=240)
         return done.stdout.strip()
 
     @property
@@ -67,7 +67,7 @@ class Operator:
         """Run `premises fetch`."""
         command = [sys.executable, "-m", "api.commands.main", "fetch"]
         environment = self.environment | variables
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
 
     def partial_files(self) -> list[Path]:
         """What looks like an unfinished download or archive."""

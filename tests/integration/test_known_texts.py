@@ -9,6 +9,7 @@ import pytest
 
 from shared.corpus import read_corpus
 from tests.corpora import Declaration, declaration, write_corpus
+from tests.embedding_fakes import PATIENCE_SECONDS
 from tests.exposition import Growth, Scrape
 from tests.fake_deployment import FakeDeployment, fake_deployment
 from tests.processes import run_prepare, running_api
@@ -31,7 +32,7 @@ class TwoCorpora:
         new = [{"name": f"new{number}", "decl": text} for number, text in enumerate(texts)]
         before = Scrape.from_api(self.url)
         body = {"state": STATE, "new_premises": new, "imported_modules": [], "k": 8}
-        answer = httpx.post(f"{self.url}/retrieve", json=body, timeout=60)
+        answer = httpx.post(f"{self.url}/retrieve", json=body, timeout=PATIENCE_SECONDS)
         assert answer.status_code == 200, answer.text
         assert len(answer.json()) == min(8, len(texts))
         return Growth(before, Scrape.from_api(self.url))

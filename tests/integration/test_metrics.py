@@ -16,7 +16,7 @@ import pytest
 from shared.messages import Priority
 from shared.redis_client import leases_key
 from tests.compose_files import REPOSITORY
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.exposition import Growth, Scrape
 from tests.fake_deployment import FakeDeployment, fake_deployment
 from tests.monitoring_files import expressions
@@ -39,7 +39,7 @@ class MeteredServer:
     url: str
 
     def post(self, **fields: object) -> httpx.Response:
-        return httpx.post(f"{self.url}/retrieve", json={"state": "⊢ True", "k": 3} | fields, timeout=30)
+        return httpx.post(f"{self.url}/retrieve", json={"state": "⊢ True", "k": 3} | fields, timeout=PATIENCE_SECONDS)
 
     def scrape(self) -> Scrape:
         return Scrape.from_api(self.url)
@@ -95,7 +95,9 @@ def test_every_family_is_explained_and_named_as_prometheus_wants_it(server: Mete
 
 def test_nothing_of_a_request_becomes_a_label(server: MeteredServer) -> None:
     for path in ("/retrieve", f"/{PRIVATE_STATE}", "/max-new-premises"):
-        httpx.post(f"{server.url}{path}?key={PRIVATE_STATE}", json={"state": PRIVATE_STATE, "k": 1}, timeout=30)
+        httpx.post(
+            f"{server.url}{path}?key={PRIVATE_STATE}", json={"state": PRIVATE_STATE, "k": 1}, timeout=PATIENCE_SECONDS
+        )
     httpx.request("MADEUP", f"{server.url}/retrieve")
     text = httpx.get(f"{server.url}/metrics").text
     assert "nobody else" not in text
@@ -147,7 +149,7 @@ def test_every_reason_for_a_rejection_is_told_apart(server: MeteredServer) -> No
     def ask() -> None:
         assert server.post(k="many").status_code == 422
         assert server.post(state="a poison").status_code == 422
-        assert httpx.post(f"{server.url}/retrieve", content=b"x" * 300_000, timeout=30).status_code == 413
+        assert httpx.post(f"{server.url}/retrieve", content=b"x" * 300_000, timeout=PATIENCE_SECONDS).status_code == 413
         assert httpx.get(f"{server.url}/nowhere").status_code == 404
         assert httpx.delete(f"{server.url}/retrieve").status_code == 405
 
@@ -235,7 +237,7 @@ def test_a_worker_tells_its_batches_waits_and_failures(server: MeteredServer) ->
     assert growth("premises_worker_batch_fill_ratio_count") == 2
     of_states = {"class": "states"}
     assert growth("premises_worker_job_wait_seconds_count", **of_states) == 2
-    assert 0 <= growth("premises_worker_job_wait_seconds_sum", **of_states) < 10
+    assert 0 <= growth("premises_worker_job_wait_seconds_sum", **of_states) < PATIENCE_SECONDS
     assert growth("premises_worker_text_wait_seconds_count", **of_states) == 2
     assert growth("premises_worker_batch_seconds_count", **of_states) == 1
     assert growth("premises_worker_batch_seconds_count", **{"class": "premises"}) == 0
@@ -292,13 +294,13 @@ def test_while_redis_is_frozen_a_scrape_answers_in_time_and_says_so(server: Mete
         for _ in range(2):
             started = time.monotonic()
             scrape = server.scrape()
-            assert time.monotonic() - started < 3  # 1.5 s, on a busy machine
+            assert time.monotonic() - started < 4.5  # 1.5 s, on a busy machine; blocked by Redis it would be 5 s
             assert scrape["premises_redis_up"] == 0
             assert "premises_queue_tokens" not in scrape.label_names()
             assert scrape.total("premises_http_requests_total") > 0
     finally:
         os.kill(pid, signal.SIGCONT)
-    wait_until(lambda: server.scrape()["premises_redis_up"] == 1, 20)
+    wait_until(lambda: server.scrape()["premises_redis_up"] == 1)
 
 
 def test_a_scrape_is_answered_while_the_corpus_loads(tmp_path: Path, server: MeteredServer) -> None:

@@ -15,6 +15,7 @@ from api.commands.redis_server import free_loopback_port
 from api.main import create_app
 from api.status_schema import Alive, DeploymentStatus, NotReady, Queues, Ready
 from shared.settings import Settings
+from tests.embedding_fakes import wait_until
 from tests.integration.conftest import Server
 
 ANSWERS = {"/status": DeploymentStatus, "/queue": Queues, "/health": Ready, "/health/ready": Ready}
@@ -60,6 +61,7 @@ def test_a_ready_server_answers_as_documented(server: Server, path: str, model: 
 
 
 def test_status_has_corpus_model_workers_and_queue_when_all_is_up(server: Server) -> None:
+    wait_until(lambda: server.client().get("/status").json()["workers"][0]["held_jobs"] == 0)  # of other tests
     status = server.client().get("/status").json()
     assert status["corpus"] is not None
     assert status["queue"] is not None

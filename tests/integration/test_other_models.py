@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from shared.corpus import read_corpus
 from shared.demo import demo_corpus_path
+from tests.embedding_fakes import PATIENCE_SECONDS
 from tests.integration.conftest import Server, make_server
 from tests.model_folders import write_json, write_model_folder
 from tests.processes import running, worker_command
@@ -42,7 +43,7 @@ def test_a_roberta_shaped_model_ranks_as_sentence_transformers_does(roberta_serv
 def refusal(tmp_path: Path, **environment: str) -> str:
     """Start a worker that must not start; returns what it said."""
     with running(worker_command(), tmp_path / "worker.log", environment) as process:
-        assert process.popen.wait(60) == 2
+        assert process.popen.wait(PATIENCE_SECONDS) == 2
         said = process.output()
     assert "Traceback" not in said
     return said.strip().splitlines()[-1]

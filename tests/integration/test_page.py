@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.browser import Visit, running_browser, visiting
 from tests.corpora import declaration, write_corpus
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.fake_deployment import FakeDeployment, fake_deployment
 from tests.prefix_proxy import PASSWORD, USER, running_prefix_proxy
 from tests.processes import run_prepare, running_api
@@ -44,7 +44,9 @@ class Site:
     url: str
 
     def retrieve(self, **fields: object) -> list[str]:
-        answer = httpx.post(f"{self.url}/retrieve", json={"state": GOAL, "k": 32, **fields}, timeout=30)
+        answer = httpx.post(
+            f"{self.url}/retrieve", json={"state": GOAL, "k": 32, **fields}, timeout=2 * PATIENCE_SECONDS
+        )
         return [premise["name"] for premise in answer.raise_for_status().json()]
 
 
@@ -252,6 +254,7 @@ def test_a_full_queue_is_told_with_the_time_to_come_back(visit: Visit, site: Sit
         visit.page.get_by_label("Goal state").fill("another")
         visit.page.get_by_label("Goal state").press("Control+Enter")
         assert re.search(r"queue is full.* \d+ s", problem(visit.page), re.DOTALL)
+        visit.wait_for_failed_request()
         assert len(visit.failed_requests) == 1
         searched = httpx.get(f"{site.url}/api/search", params={"query": "a third", "results": 6, "rev": "v4.22.0"})
         assert (searched.status_code, searched.json()["error"]) == (429, "Too Many Requests")
@@ -268,6 +271,7 @@ def test_a_refused_text_is_told_and_the_next_search_works(visit: Visit) -> None:
     visit.page.get_by_label("Goal state").fill("poison")
     visit.page.get_by_label("Goal state").press("Control+Enter")
     assert "State 0 cannot be embedded" in problem(visit.page)
+    visit.wait_for_failed_request()
     assert len(visit.failed_requests) == 1
     search(visit.page)
     expect(visit.page.get_by_role("alert")).to_be_hidden()
@@ -358,12 +362,13 @@ def test_modules_are_found_quickly_among_thousands(visit: Visit) -> None:
         """async (modules) => {
           const { ModuleList } = await import(new URL("static/module_list.js", location.href));
           const list = new ModuleList(modules);
-          const times = [];
-          for (const query of ["m", "ma", "topic6", "part 99", "area3 topic", "zzz"]) {
+          const time = (query) => {
             const started = performance.now();
             list.find(query, 40);
-            times.push(performance.now() - started);
-          }
+            return performance.now() - started;
+          };
+          const queries = ["m", "ma", "topic6", "part 99", "area3 topic", "zzz"];
+          const times = queries.map((query) => Math.min(...Array.from({ length: 9 }, () => time(query))));
           const labels = (query) => list.find(query, 3).found.map(({ label }) => label);
           return {
             slowest: Math.max(...times),

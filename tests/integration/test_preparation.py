@@ -15,7 +15,7 @@ from api.snapshot import FORMAT_VERSION, current_snapshot, open_snapshot, withdr
 from api.snapshot_writer import publish_snapshot
 from shared.demo import demo_corpus_path
 from tests.corpora import pack_corpus, unit_vectors
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.fake_deployment import FakeDeployment, fake_deployment
 from tests.processes import Process, prepare_command, run_prepare, running, running_api, status_of
 
@@ -32,7 +32,7 @@ def deployment(tmp_path: Path) -> Iterator[FakeDeployment]:
 def refused(deployment: FakeDeployment, **environment: str) -> str:
     """Run a preparation that must fail; returns what it said."""
     with running(prepare_command(), deployment.folder / "prepare.log", deployment.environment | environment) as process:
-        assert process.popen.wait(60) == 2
+        assert process.popen.wait(PATIENCE_SECONDS) == 2
         said = process.output()
     assert "Traceback" not in said
     return said.splitlines()[-1]
@@ -42,7 +42,7 @@ def kill_halfway(deployment: FakeDeployment) -> int:
     """Kill a preparation once it has marked rows as embedded; returns how many."""
     deployment.gate.write_text("0.2")
     with running(prepare_command(), deployment.folder / "killed.log", deployment.environment) as process:
-        wait_until(lambda: marked_rows(deployment) > 0, 60)
+        wait_until(lambda: marked_rows(deployment) > 0)
         process.stop(signal.SIGKILL)
     deployment.gate.unlink()
     marked = marked_rows(deployment)

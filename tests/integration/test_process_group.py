@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from api.commands.redis_server import free_loopback_port
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.exposition import Growth, Scrape
 from tests.fake_deployment import FakeDeployment, fake_deployment
 from tests.processes import Process, api_command, run_prepare, running, start, status_of
@@ -52,7 +52,7 @@ class Group:
                 other.send_signal(signal.SIGCONT)
 
     def ask(self, state: str) -> httpx.Response:
-        return httpx.post(f"{self.url}/retrieve", json={"state": state, "k": 2}, timeout=30)
+        return httpx.post(f"{self.url}/retrieve", json={"state": state, "k": 2}, timeout=PATIENCE_SECONDS)
 
 
 def is_spawned(process: psutil.Process) -> bool:
@@ -77,10 +77,10 @@ def running_group(deployment: FakeDeployment, name: str) -> Iterator[Group]:
     settings = {"PORT": str(port), "API_PROCESSES": str(PROCESSES), "TMPDIR": str(temporary)}
     with running(api_command(), deployment.folder / f"{name}.log", deployment.environment | settings) as parent:
         group = Group(parent, f"http://127.0.0.1:{port}", deployment)
-        wait_until(lambda: status_of(f"{group.url}/health/ready") == 200 and group.is_complete(), 60)
+        wait_until(lambda: status_of(f"{group.url}/health/ready") == 200 and group.is_complete())
         for child in group.children():
             with group.only(child):
-                wait_until(lambda: status_of(f"{group.url}/health/ready") == 200, 30)
+                wait_until(lambda: status_of(f"{group.url}/health/ready") == 200)
         yield group
 
 
@@ -151,13 +151,13 @@ def test_a_child_that_is_killed_is_replaced_and_takes_only_its_gauges_along(grou
     try:
         with ThreadPoolExecutor(1) as threads, group.only(victim):
             waiting = threads.submit(group.ask, "waits for the model")
-            wait_until(lambda: group.scrape()["premises_http_requests_in_progress"] == 2, 20)
+            wait_until(lambda: group.scrape()["premises_http_requests_in_progress"] == 2)
             os.kill(victim.pid, signal.SIGKILL)
             with pytest.raises(httpx.TransportError):
                 waiting.result()
     finally:
         group.deployment.gate.unlink()
-    wait_until(lambda: victim.pid not in {child.pid for child in group.children()} and group.is_complete(), 30)
+    wait_until(lambda: victim.pid not in {child.pid for child in group.children()} and group.is_complete())
     scrape = group.scrape()
     assert survivor.pid in {child.pid for child in group.children()}
     assert scrape["premises_http_requests_in_progress"] == 1
@@ -167,7 +167,7 @@ def test_a_child_that_is_killed_is_replaced_and_takes_only_its_gauges_along(grou
 @pytest.mark.parametrize(("setting", "value"), [("API_PROCESSES", "0"), ("PROMETHEUS_MULTIPROC_DIR", "/nowhere")])
 def test_settings_that_cannot_be_used_end_the_start_with_a_sentence(setting: str, value: str, tmp_path: Path) -> None:
     process = start(api_command(), tmp_path / "api.log", {"API_PROCESSES": "2", setting: value})
-    assert process.popen.wait(30) == 2
+    assert process.popen.wait(PATIENCE_SECONDS) == 2
     [line] = process.output().splitlines()
     assert line.startswith("The API cannot start: ")
     assert setting in line
@@ -177,10 +177,10 @@ def test_a_child_ends_when_its_parent_was_killed(tmp_path: Path) -> None:
     log = tmp_path / "parent.log"
     parent = start([sys.executable, "-m", "tests.parent_of_one"], log, {})
     try:
-        wait_until(lambda: "the child is there" in parent.output(), 30)
+        wait_until(lambda: "the child is there" in parent.output())
         [child] = [each for each in psutil.Process(parent.popen.pid).children() if is_spawned(each)]
         os.kill(parent.popen.pid, signal.SIGKILL)
-        assert psutil.wait_procs([child], timeout=10)[1] == []
+        assert psutil.wait_procs([child], timeout=PATIENCE_SECONDS)[1] == []
     finally:
         parent.stop(signal.SIGKILL)
 
@@ -190,6 +190,6 @@ def test_sigterm_ends_all_and_leaves_nothing(group: Group) -> None:
     assert len(list(folder.glob("premises-metrics-*/*.db"))) > PROCESSES
     children = group.children()
     assert group.parent.stop() == 0
-    assert psutil.wait_procs(children, timeout=5)[1] == []
+    assert psutil.wait_procs(children, timeout=PATIENCE_SECONDS)[1] == []
     assert list(folder.iterdir()) == []
     assert "Traceback" not in group.parent.output()

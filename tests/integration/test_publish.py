@@ -45,7 +45,7 @@ class Publisher:
             **variables,
         }
         command = [sys.executable, "-m", "api.commands.main", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
 
     def publish(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return self.premises("publish", str(self.folder / "corpus"), "--repo", REPO, *arguments, **variables)
@@ -284,7 +284,7 @@ def test_a_worker_that_is_up_has_the_corpus_prepared_and_another_that_is_served_
 ) -> None:
     with fake_deployment(tmp_path / "deployment") as deployment, deployment.worker(MODEL_ID="me/encoder"):
         variables = deployment.environment | {"MODEL_ID": "me/encoder"}
-        wait_until(lambda: bool(live_workers(deployment.client)), 60)
+        wait_until(lambda: bool(live_workers(deployment.client)))
         data_dir = Path(variables["DATA_DIR"])
         done = published.premises("fetch", "--repo", REPO, "--revision", REVISION, "--json", **variables)
         assert orjson.loads(done.stdout)["is_prepared"], done.stderr

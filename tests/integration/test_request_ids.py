@@ -12,7 +12,7 @@ import pytest
 
 from shared.embedding_cache import text_key
 from shared.redis_client import batches_key
-from tests.embedding_fakes import wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.fake_deployment import FakeDeployment, fake_deployment
 from tests.processes import Process, run_prepare, running_api
 
@@ -30,7 +30,9 @@ class Logged:
 
     def ask(self, state: str, request_id: str) -> int:
         body = {"state": state, "k": 3}
-        response = httpx.post(f"{self.url}/retrieve", json=body, headers={"X-Request-ID": request_id}, timeout=60)
+        response = httpx.post(
+            f"{self.url}/retrieve", json=body, headers={"X-Request-ID": request_id}, timeout=PATIENCE_SECONDS
+        )
         return response.status_code
 
     @contextmanager
@@ -46,7 +48,8 @@ class Logged:
 
     def entries(self, request_id: str) -> list[dict[str, object]]:
         """The API's lines with this id; all of them are JSON."""
-        entries = map(json.loads, (self.fake.folder / "api.log").read_text().splitlines())
+        whole, _, _ = (self.fake.folder / "api.log").read_text().rpartition("\n")  # the last line may be half there
+        entries = map(json.loads, whole.splitlines())
         return [entry for entry in entries if entry.get("request_id") == request_id]
 
     def answered(self, request_id: str) -> dict[str, object]:
@@ -110,7 +113,7 @@ def test_every_end_of_a_request_has_one_line_with_its_id(logged: Logged) -> None
     }
     for request_id, (method, path, body, headers) in ends.items():
         sent = {**headers, "X-Request-ID": request_id}
-        response = httpx.request(method, logged.url + path, content=body, headers=sent, timeout=30)
+        response = httpx.request(method, logged.url + path, content=body, headers=sent, timeout=PATIENCE_SECONDS)
         entry = logged.answered(request_id)
         assert f"end-{response.status_code}" == response.headers["x-request-id"] == request_id
         assert (entry["method"], entry["path"], entry["status"]) == (method, path, response.status_code)

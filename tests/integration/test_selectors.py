@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         stack.enter_context(fake.worker())
         run_prepare(folder / "prepare.log", fake.environment)
         url = stack.enter_context(running_api(folder / "api.log", fake.environment))
-        yield stack.enter_context(httpx.Client(base_url=url, timeout=60))
+        yield stack.enter_context(httpx.Client(base_url=url, timeout=120))
 
 
 def ask(server: httpx.Client, **fields: object) -> httpx.Response:

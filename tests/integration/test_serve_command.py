@@ -18,7 +18,7 @@ from tests.embedding_fakes import wait_until
 from tests.local_server import READY_SECONDS, running_server
 from tests.processes import status_of
 
-IMPATIENT_SECONDS = 15
+IMPATIENT_SECONDS = 60
 """Less than the time that a worker is given to end."""
 REDIS_TITLE = "server 127.0.0.1:"
 GOAL = {"state": "a b : Nat\n⊢ Eq (HAdd.hAdd a b) (HAdd.hAdd b a)", "k": 8}
@@ -30,7 +30,7 @@ def test_the_demo_answers_the_curl_that_it_prints_and_sigint_leaves_no_process(t
         assert f'set_option premiseSelection.apiBaseUrl "{server.url}"' in server.output
         curl = re.search(r"curl .*\\\n.*", server.output)
         assert curl is not None
-        answer = subprocess.run(curl[0], shell=True, capture_output=True, text=True, check=True, timeout=60)  # noqa: S602
+        answer = subprocess.run(curl[0], shell=True, capture_output=True, text=True, check=True, timeout=READY_SECONDS)  # noqa: S602
         assert '"name":"Nat.add_zero"' in answer.stdout.replace(" ", "")
         assert len(server.parts()) >= 3
         server.process.send_signal(signal.SIGINT)
@@ -44,14 +44,16 @@ def test_an_evaluation_in_process_finds_the_redis_of_the_server_in_its_folder(tm
         server.wait_for("Stop: Ctrl-C")
         command = [sys.executable, "-m", "api.commands.main", "evaluate", "--in-process", "--limit", "3"]
         environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(state)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=READY_SECONDS, check=False
+        )
         assert done.returncode == 0, done.stderr
         assert "evaluation.jsonl: 3 queries" in done.stdout
     assert RunningServer.find(state) is None
 
 
 def test_a_second_sigint_does_not_wait_for_a_worker_that_hangs(tmp_path: Path) -> None:
-    with running_server(tmp_path / "state") as server:
+    with running_server(tmp_path / "state", environment={"WORKER_STOP_SECONDS": "300"}) as server:
         server.wait_for("not ready yet: ", times=2)
         server.part("worker.main").suspend()
         server.process.send_signal(signal.SIGINT)
@@ -89,7 +91,7 @@ def test_worker_and_redis_come_back_when_they_are_killed(tmp_path: Path) -> None
         server.wait_for("it is started again in", times=2)
         server.wait_for("model ready", times=2)
         asyncio.run(asyncio.wait_for(wait_until_ready("127.0.0.1", server.port, server.lines.append), READY_SECONDS))
-        assert httpx.post(f"{server.url}/retrieve", json=GOAL, timeout=60).status_code == 200
+        assert httpx.post(f"{server.url}/retrieve", json=GOAL, timeout=READY_SECONDS).status_code == 200
         assert server.part(REDIS_TITLE).cmdline() == redis_title
 
 
@@ -133,7 +135,7 @@ def test_an_unusable_setting_is_a_sentence_that_names_the_variable(tmp_path: Pat
 
 def test_help_says_what_the_command_does_and_which_variables_it_reads() -> None:
     command = [sys.executable, "-P", "-m", "api.commands.main", "serve", "--help"]
-    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=READY_SECONDS).stdout
     assert "Run the whole server on this machine" in output
     assert "DATA_DIR" in output
 

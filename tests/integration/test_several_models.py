@@ -18,7 +18,7 @@ from playwright.sync_api import expect
 
 from shared.embedding_cache import text_key
 from tests.browser import running_browser, visiting
-from tests.embedding_fakes import FakeEncoder, fake_vector, wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, FakeEncoder, fake_vector, wait_until
 from tests.exposition import Growth, Scrape
 from tests.fake_deployment import MODEL, FakeDeployment, fake_deployment
 from tests.processes import Process, run_prepare, running_api
@@ -40,11 +40,13 @@ class TwoModels:
         return self.deployment.client
 
     def post(self, **asked: object) -> httpx.Response:
-        return httpx.post(f"{self.url}/v1/embeddings", json={"model": MODEL, "input": "x"} | asked, timeout=30)
+        return httpx.post(
+            f"{self.url}/v1/embeddings", json={"model": MODEL, "input": "x"} | asked, timeout=PATIENCE_SECONDS
+        )
 
     def described(self) -> list[dict[str, Any]]:
         """What `/status` says of the models, the default one first."""
-        described: list[dict[str, Any]] = httpx.get(f"{self.url}/status", timeout=30).json()["models"]
+        described: list[dict[str, Any]] = httpx.get(f"{self.url}/status", timeout=PATIENCE_SECONDS).json()["models"]
         return described
 
     def vector(self, **asked: object) -> list[float]:
@@ -66,7 +68,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoModels]:
         log = deployment.folder / "api.log"
         url = stack.enter_context(running_api(log, deployment.environment | settings))
         two = TwoModels(url, deployment, other_worker)
-        wait_until(lambda: two.post(model=OTHER).status_code == 200, 20)
+        wait_until(lambda: two.post(model=OTHER).status_code == 200)
         yield two
 
 
@@ -119,13 +121,13 @@ def test_status_and_queue_tell_what_waits_for_each_model(models: TwoModels) -> N
         waiting.start()
         wait_until(lambda: models.described()[1]["queue"]["classes"]["states"]["jobs"] == 1)
         assert models.described()[0]["queue"]["classes"]["states"]["jobs"] == 0
-        queue = httpx.get(f"{models.url}/queue", timeout=30).json()
+        queue = httpx.get(f"{models.url}/queue", timeout=PATIENCE_SECONDS).json()
         told = [(each["name"], each["namespace"], each["classes"]["states"]["jobs"]) for each in queue["models"]]
         assert told == [(MODEL, "fake", 0), (OTHER, "other", 1)]
         assert queue["classes"]["states"]["jobs"] == 0
     finally:
         models.deployment.gate.unlink()
-        waiting.join(30)
+        waiting.join(PATIENCE_SECONDS)
 
 
 def test_the_page_shows_what_waits_for_each_model(models: TwoModels) -> None:
@@ -140,7 +142,7 @@ def test_the_page_shows_what_waits_for_each_model(models: TwoModels) -> None:
                 expect(table.get_by_role("row", name=re.compile(f"^goals {jobs} "))).to_be_visible()
         finally:
             models.deployment.gate.unlink()
-            waiting.join(30)
+            waiting.join(PATIENCE_SECONDS)
 
 
 def test_metrics_count_these_routes_and_tell_the_queue_of_every_model(models: TwoModels) -> None:
@@ -164,7 +166,7 @@ def test_a_text_that_the_model_cannot_embed_is_named(models: TwoModels) -> None:
     refused = models.post(input=["fine", "poison"])
     assert refused.status_code == 400
     assert refused.json()["error"]["message"].startswith("input[1] cannot be embedded")
-    assert httpx.post(f"{models.url}/embed", json={"inputs": "poison"}, timeout=30).status_code == 422
+    assert httpx.post(f"{models.url}/embed", json={"inputs": "poison"}, timeout=PATIENCE_SECONDS).status_code == 422
 
 
 def test_the_official_clients_retries_outlast_a_full_queue(models: TwoModels) -> None:
@@ -189,12 +191,12 @@ def test_the_official_clients_retries_outlast_a_full_queue(models: TwoModels) ->
         with openai.DefaultHttpxClient(event_hooks={"response": [note]}) as connections:
             client = openai.OpenAI(base_url=f"{models.url}/v1", api_key="none", max_retries=5, http_client=connections)
             asking.start()
-            assert refused.wait(10)
+            assert refused.wait(PATIENCE_SECONDS)
             models.deployment.gate.unlink()
-            asking.join(30)
+            asking.join(PATIENCE_SECONDS)
     finally:
         models.deployment.gate.unlink(missing_ok=True)
-        waiting.join(30)
+        waiting.join(PATIENCE_SECONDS)
     assert (statuses[0], statuses[-1]) == (429, 200)
     np.testing.assert_allclose(answers[0].data[0].embedding, expected("y" * 18), atol=1e-6)
 
@@ -202,7 +204,7 @@ def test_the_official_clients_retries_outlast_a_full_queue(models: TwoModels) ->
 def test_without_a_worker_of_one_model_the_other_is_served(models: TwoModels) -> None:
     models.vector(input="cached", model=OTHER)
     models.other_worker.stop()
-    wait_until(lambda: models.described()[1]["live_workers"] == 0, 20)
+    wait_until(lambda: models.described()[1]["live_workers"] == 0)
     refused = models.post(input="never seen", model=OTHER)
     assert refused.json()["error"]["code"] == "service_unavailable"
     assert int(refused.headers["retry-after"]) > 0

@@ -35,7 +35,7 @@ def lean_search_client(server: Server, goal: str, results: str = "6", rev: str =
     """The JSON that `curl -X GET` prints for LeanSearchClient, whatever the status is."""
     port = int(server.url.rsplit(":", 1)[1])
     query = f"/api/search?query={escape_uri(goal)}&results={results}&rev={rev}"
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120)) as connection:
         connection.request("GET", query, headers={"User-Agent": "LeanSearchClient", "Accept": "*/*"})
         return json.loads(connection.getresponse().read())
 
@@ -53,7 +53,7 @@ def lean_lsp_mcp(server: Server, goal: str, results: int = 5) -> list[dict[str, 
         headers={"User-Agent": "lean-lsp-mcp/0.1"},
         method="GET",
     )
-    with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310 - as above
+    with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310 - as above
         found: list[dict[str, str]] = json.loads(response.read().decode("utf-8"))
     for premise in found:
         premise.pop("rev")

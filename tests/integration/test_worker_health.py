@@ -12,7 +12,7 @@ import redis
 
 from api.commands.redis_server import free_loopback_port
 from shared.heartbeats import live_workers
-from tests.embedding_fakes import FAKE_HEARTBEAT, wait_until
+from tests.embedding_fakes import FAKE_HEARTBEAT, PATIENCE_SECONDS, wait_until
 from tests.processes import running_redis, start
 from worker.health import is_worker_alive
 from worker.heartbeat import HeartbeatThread
@@ -37,7 +37,7 @@ def reporting_worker(redis_url: str, host: str) -> Iterator[None]:
 
 def run_check(redis_url: str, folder: Path) -> tuple[int, str]:
     process = start([sys.executable, "-m", "worker.health"], folder / "health.log", {"REDIS_URL": redis_url})
-    process.popen.wait(30)
+    process.popen.wait(PATIENCE_SECONDS)
     return process.popen.returncode, process.output()
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.embedding_cache import CachedVector
 from shared.messages import FailedText, Priority
-from tests.embedding_fakes import FakeEncoder
+from tests.embedding_fakes import PATIENCE_SECONDS, FakeEncoder
 from worker.batching import LARGEST_CPU_BATCH_TOKENS, capped_batch_tokens, default_batch_tokens
 from worker.batching_queue import BatchingQueue
 from worker.throughput import Throughput
@@ -53,7 +53,7 @@ def test_every_text_is_embedded_once_in_batches_within_the_limit(
     while not ticket.complete:
         results |= ticket.take_finished(10)
     queue.close()
-    thread.join(10)
+    thread.join(PATIENCE_SECONDS)
     assert {key: result.tokens for key, result in results.items() if isinstance(result, CachedVector)} == {
         key: len(token_ids) for key, token_ids in texts.items()
     }

@@ -8,7 +8,7 @@ import pytest
 
 from shared.embedding_cache import CachedVector
 from shared.messages import FailedText, Priority
-from tests.embedding_fakes import FakeEncoder, HandClock, fake_vector, wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, FakeEncoder, HandClock, fake_vector, wait_until
 from worker.batching_queue import BatchingQueue, Ticket, TokenIds
 from worker.throughput import Throughput
 
@@ -68,7 +68,7 @@ def tested() -> Iterator[QueueUnderTest]:
     tested.encoder.gate.set()
     tested.queue.close()
     if tested.thread.ident is not None:
-        tested.thread.join(10)
+        tested.thread.join(PATIENCE_SECONDS)
         assert not tested.thread.is_alive()
 
 
@@ -121,7 +121,7 @@ def test_a_batch_that_runs_ahead_is_delivered_when_the_queue_closes(tested: Queu
     tested.encoder.gate.clear()
     ticket = tested.submit("a")
     tested.thread.start()
-    tested.encoder.entered.acquire(timeout=10)
+    tested.encoder.entered.acquire(timeout=PATIENCE_SECONDS)
     tested.queue.close()
     tested.encoder.gate.set()
     assert set(results_of(ticket)) == {"a"}
@@ -164,7 +164,7 @@ def test_a_text_in_flight_is_not_embedded_again(tested: QueueUnderTest) -> None:
     tested.encoder.gate.clear()
     first = tested.submit("same")
     tested.thread.start()
-    tested.encoder.entered.acquire(timeout=10)
+    tested.encoder.entered.acquire(timeout=PATIENCE_SECONDS)
     second = tested.submit("same")
     tested.encoder.gate.set()
     assert set(results_of(first)) == set(results_of(second)) == {"same"}
@@ -297,7 +297,7 @@ def test_closing_ends_the_batch_in_flight_and_wakes_everybody(tested: QueueUnder
     tested.encoder.gate.clear()
     in_flight = tested.submit("in flight")
     tested.thread.start()
-    tested.encoder.entered.acquire(timeout=10)
+    tested.encoder.entered.acquire(timeout=PATIENCE_SECONDS)
     waiting = tested.submit("waiting")
     tested.queue.close()
     assert waiting.take_finished(10) == {}
@@ -312,7 +312,7 @@ def test_a_job_that_is_partly_in_a_batch_keeps_that_part_when_the_queue_closes(t
     tested.encoder.gate.clear()
     ticket = tested.submit("x" * 90, "y" * 80)
     tested.thread.start()
-    tested.encoder.entered.acquire(timeout=10)
+    tested.encoder.entered.acquire(timeout=PATIENCE_SECONDS)
     tested.queue.close()
     assert not ticket.closed
     tested.encoder.gate.set()
@@ -340,7 +340,7 @@ def test_batches_that_run_out_of_memory_at_launch_are_halved_however_many_are_ah
     tested.thread.start()
     results = results_of(ticket)
     tested.queue.close()
-    tested.thread.join(10)
+    tested.thread.join(PATIENCE_SECONDS)
     assert len(results) == 9
     assert all(isinstance(result, CachedVector) for result in results.values())
 

@@ -8,7 +8,7 @@ import pytest
 
 from shared.embedding_cache import CachedVector, text_key
 from shared.messages import EmbedJob, Priority
-from tests.embedding_fakes import FakeEncoder, FakeVectorStore, HandClock, fake_vector, wait_until
+from tests.embedding_fakes import PATIENCE_SECONDS, FakeEncoder, FakeVectorStore, HandClock, fake_vector, wait_until
 from worker.batching_queue import BatchingQueue
 from worker.job_runner import SUSPECT_PAUSE_SECONDS, WEIGHT_OF_THE_NEWEST, JobContinues, JobReturned, JobRunner
 from worker.throughput import Throughput
@@ -58,7 +58,7 @@ def tested() -> Iterator[RunnerUnderTest]:
     yield tested
     tested.encoder.gate.set()
     tested.queue.close()
-    tested.model_thread.join(10)
+    tested.model_thread.join(PATIENCE_SECONDS)
     assert not tested.model_thread.is_alive()
 
 
@@ -123,11 +123,11 @@ def test_a_job_given_up_while_it_waits_leaves_the_queue_but_its_batch_in_flight_
     tested.encoder.gate.clear()
     tested.store.leases.add("job-1:5")
     thread, _ = tested.start(replace(JOB, texts=["x" * 90, "y" * 80], lease="job-1:5"))
-    assert tested.encoder.entered.acquire(timeout=10)
+    assert tested.encoder.entered.acquire(timeout=PATIENCE_SECONDS)
     tested.store.leases.clear()
     wait_until(lambda: tested.queue.depth()[Priority.BULK] == 0)
     tested.encoder.gate.set()
-    thread.join(10)
+    thread.join(PATIENCE_SECONDS)
     assert set(tested.store.entries) == {text_key("x" * 90)}
     assert tested.embedded_texts() == 1
 
@@ -135,11 +135,11 @@ def test_a_job_given_up_while_it_waits_leaves_the_queue_but_its_batch_in_flight_
 def test_a_job_already_held_is_acknowledged_at_once(tested: RunnerUnderTest) -> None:
     tested.encoder.gate.clear()
     thread, _ = tested.start(JOB)
-    assert tested.encoder.entered.acquire(timeout=10)
+    assert tested.encoder.entered.acquire(timeout=PATIENCE_SECONDS)
     assert tested.runner.held_jobs() == ["job-1"]
     tested.runner.run(JOB)
     tested.encoder.gate.set()
-    thread.join(10)
+    thread.join(PATIENCE_SECONDS)
     assert len(tested.store.told) == 1
     assert tested.runner.held_jobs() == []
 
@@ -147,10 +147,10 @@ def test_a_job_already_held_is_acknowledged_at_once(tested: RunnerUnderTest) -> 
 def test_a_closing_worker_gives_the_job_back(tested: RunnerUnderTest) -> None:
     tested.encoder.gate.clear()
     thread, raised = tested.start(replace(JOB, texts=["x" * 90, "y" * 80]))
-    assert tested.encoder.entered.acquire(timeout=10)
+    assert tested.encoder.entered.acquire(timeout=PATIENCE_SECONDS)
     tested.queue.close()
     tested.encoder.gate.set()
-    thread.join(10)
+    thread.join(PATIENCE_SECONDS)
     assert [type(error) for error in raised] == [JobReturned]
     assert list(tested.store.entries) == [text_key("x" * 90)]  # what was in a batch is not embedded twice
 
@@ -160,11 +160,11 @@ def test_a_job_held_too_long_for_the_broker_is_published_anew_without_what_is_in
 ) -> None:
     tested.encoder.gate.clear()
     thread, raised = tested.start(replace(JOB, texts=["x" * 90, "y" * 80]))
-    assert tested.encoder.entered.acquire(timeout=10)
+    assert tested.encoder.entered.acquire(timeout=PATIENCE_SECONDS)
     tested.clock.now += 46
     wait_until(lambda: tested.queue.depth()[Priority.BULK] == 0)
     tested.encoder.gate.set()
-    thread.join(10)
+    thread.join(PATIENCE_SECONDS)
     [continues] = raised
     assert isinstance(continues, JobContinues)
     assert (continues.rest.job_id, continues.rest.texts) == ("job-1", ["y" * 80])
@@ -174,9 +174,9 @@ def test_a_job_held_too_long_for_the_broker_is_published_anew_without_what_is_in
 def test_a_batch_that_does_not_end_is_published_anew_before_the_broker_does(tested: RunnerUnderTest) -> None:
     tested.encoder.gate.clear()
     thread, raised = tested.start(replace(JOB, texts=["x" * 90, "y" * 80]))
-    assert tested.encoder.entered.acquire(timeout=10)
+    assert tested.encoder.entered.acquire(timeout=PATIENCE_SECONDS)
     tested.clock.now += 55
-    thread.join(10)
+    thread.join(PATIENCE_SECONDS)
     [continues] = raised
     assert isinstance(continues, JobContinues)
     assert continues.rest.texts == ["x" * 90, "y" * 80]

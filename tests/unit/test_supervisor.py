@@ -24,7 +24,7 @@ from shared.errors import ChildFailedError, SettingsError
 from shared.model_catalogue import CatalogueModel
 from shared.settings import Settings
 
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 120
 
 STAYS = "import os, signal; print('up', os.getpid(), flush=True); signal.pause()"
 STAYS_DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + STAYS
