@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from api.commands.redis_server import free_loopback_port
 from tests.compose_files import gateway_configuration
 from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
+from tests.free_ports import free_port
 from tests.processes import running
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
@@ -117,7 +117,7 @@ def serving(server: socketserver.BaseServer) -> Iterator[None]:
 
 def shared_port() -> int:
     """A port that is free on all of ADDRESSES; skips the test where loopback has only one address."""
-    port = free_loopback_port()
+    port = free_port()
     for address in ADDRESSES:
         with socket.socket() as probe:
             try:
@@ -140,7 +140,7 @@ def running_gateway(
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if nginx is None:
         pytest.skip("nginx is not installed")
-    port = free_loopback_port()
+    port = free_port()
     configuration = adapted(
         gateway_configuration(settings),
         {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from api.commands.redis_server import free_loopback_port
 from shared.settings import Settings
+from tests.free_ports import free_port
 
 READY_SECONDS = 300
 STOP_SECONDS = 120
@@ -96,7 +96,7 @@ def running_server(
     state: Path, *options: str, port: int | None = None, environment: Mapping[str, str] | None = None
 ) -> Iterator[LocalServer]:
     """A server for the length of a block, with the options of the command and further settings in its environment."""
-    server = LocalServer(state, port or free_loopback_port(), *options, environment=environment)
+    server = LocalServer(state, port or free_port(), *options, environment=environment)
     try:
         yield server
     finally:

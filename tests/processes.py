@@ -13,10 +13,11 @@ import httpx
 import redis
 from celery import Celery
 
-from api.commands.redis_server import find_redis_binary, free_loopback_port
+from api.commands.redis_server import find_redis_binary
 from shared.celery_app import celery_configuration
 from shared.settings import Settings
 from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
+from tests.free_ports import free_port
 
 STOP_SECONDS = 60.0
 STATUS_SECONDS = 15.0
@@ -73,7 +74,7 @@ def running(command: list[str], log: Path, environment: Mapping[str, str]) -> It
 @contextmanager
 def running_redis(folder: Path) -> Iterator[str]:
     """A Redis server; yields its URL."""
-    port = free_loopback_port()
+    port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     command = [
         str(find_redis_binary()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
@@ -119,7 +120,7 @@ def celery_client(redis_url: str) -> Celery:
 @contextmanager
 def running_api(log: Path, environment: Mapping[str, str], *, ready: bool = True) -> Iterator[str]:
     """An API replica; yields its base URL once it is ready (or merely alive)."""
-    port = free_loopback_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with running(api_command(), log, {**environment, "PORT": str(port)}) as process:
         path = "/health/ready" if ready else "/health/live"

@@ -22,12 +22,13 @@ import httpx
 import psutil
 import redis
 
-from api.commands.redis_server import find_redis_binary, free_loopback_port, redis_command
+from api.commands.redis_server import find_redis_binary, redis_command
 from shared.celery_commands import waiting_jobs
 from shared.heartbeats import live_workers
 from shared.messages import Heartbeat, Priority
 from shared.redis_client import UNACKED_KEY, leases_key
 from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
+from tests.free_ports import free_port
 from tests.processes import Process, answers_ping, api_command, run_prepare, start, status_of
 
 MODEL = "fake-model"
@@ -72,7 +73,7 @@ class Deployment:
     stack: ExitStack
     append_only: bool = True
     redis_options: Mapping[str, str] = field(default_factory=dict)
-    redis_port: int = field(default_factory=free_loopback_port)
+    redis_port: int = field(default_factory=free_port)
     redis_process: Process | None = None
     overrides: dict[str, str] = field(default_factory=dict)
     _started: Counter[str] = field(default_factory=Counter)
@@ -159,7 +160,7 @@ class Deployment:
     def start_replica(self, port: int | None = None, *, ready: bool = True, **environment: str) -> Replica:
         """An API process that is ready (or merely alive)."""
         self._started["api"] += 1
-        port = port or free_loopback_port()
+        port = port or free_port()
         log = self.folder / f"api-{self._started['api']}.log"
         settings = self.environment | environment | {"PORT": str(port)}
         replica = Replica(self._keep(start(api_command(), log, settings)), port, settings)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import redis
 
-from api.commands.redis_server import free_loopback_port
 from shared.dead_letters import DeadLetter, read_letters
 from shared.embedding_cache import CachedVector, VectorCodec, text_key
 from shared.messages import WORKER_LOST, EmbedJob, FailedText, JobDone, Priority
 from shared.redis_client import WORKERS_KEY, attempts_key, batches_key, hasty_redis, leases_key
 from tests.embedding_fakes import DIMENSION, FakeVectorStore, HandClock
+from tests.free_ports import free_port
 from tests.processes import running_redis
 from worker.batch_journal import RedisBatchJournal
 from worker.vector_store import RedisVectorStore, VectorStore
@@ -174,7 +174,7 @@ def test_where_batches_run_ahead_all_that_are_in_the_model_count(redis_url: str)
 
 def test_a_journal_without_redis_costs_a_moment_and_nothing_else(tmp_path: Path) -> None:
     clock = HandClock()
-    with hasty_redis(f"redis://127.0.0.1:{free_loopback_port()}/0") as client:
+    with hasty_redis(f"redis://127.0.0.1:{free_port()}/0") as client:
         journal = RedisBatchJournal(client, "fake", "worker", clock=clock)
         journal.begin(["a"])
         journal.begin(["b"])

@@ -16,8 +16,8 @@ import openai
 import pytest
 
 from api.commands.readiness import API_AWAY, what_is_awaited
-from api.commands.redis_server import free_loopback_port
 from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
+from tests.free_ports import free_port
 from tests.processes import api_command, running_api, start
 
 LISTED = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -49,7 +49,7 @@ def with_authorization(value: bytes | str) -> dict[bytes, bytes]:
 
 @contextmanager
 def serving(folder: Path, **environment: str) -> Iterator[Api]:
-    settings = {"REDIS_URL": f"redis://127.0.0.1:{free_loopback_port()}/0", "DATA_DIR": str(folder), **environment}
+    settings = {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0", "DATA_DIR": str(folder), **environment}
     with running_api(folder / "api.log", settings, ready=False) as url:
         yield Api(url, folder / "keys", folder / "api.log")
 

@@ -8,8 +8,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Browser, Error, HttpCredentials
 
-from api.commands.redis_server import free_loopback_port
 from tests.browser import running_browser
+from tests.free_ports import free_port
 from tests.processes import running_api
 
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -41,7 +41,7 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         thread = threading.Thread(target=pages.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         friend = f"http://127.0.0.1:{pages.server_port}"
-        settings = {"REDIS_URL": f"redis://127.0.0.1:{free_loopback_port()}/0", "DATA_DIR": str(folder)}
+        settings = {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0", "DATA_DIR": str(folder)}
         keys = {"API_KEYS": KEY, "CORS_ORIGINS": friend}
         with running_api(folder / "api.log", settings | keys, ready=False) as url:
             yield Site(url, friend, f"http://localhost:{pages.server_port}")

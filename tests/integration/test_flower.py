@@ -12,11 +12,11 @@ import pytest
 from flower.urls import handlers
 from tornado.web import RequestHandler, URLSpec
 
-from api.commands.redis_server import free_loopback_port
 from shared.celery_app import send_job
 from shared.messages import EMBED_TASK, EmbedJob, Priority
 from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.fake_deployment import FakeDeployment, fake_deployment
+from tests.free_ports import free_port
 from tests.processes import Process, celery_client, running, status_of
 
 LOGIN = ("someone", "a password of theirs")
@@ -51,7 +51,7 @@ class Flower:
 
 @contextmanager
 def running_flower(deployment: FakeDeployment) -> Iterator[Flower]:
-    port = free_loopback_port()
+    port = free_port()
     database = deployment.folder / "flower-state"
     environment = deployment.environment | {
         "FLOWER_BASIC_AUTH": ":".join(LOGIN),
@@ -195,7 +195,7 @@ def test_what_is_kept_on_disk_has_no_text_and_the_password_gives_control(worker:
 
 
 def test_no_page_is_served_where_nobody_may_log_in(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "api.commands.main", "flower", f"--port={free_loopback_port()}"]
+    command = [sys.executable, "-P", "-m", "api.commands.main", "flower", f"--port={free_port()}"]
     with running(command, tmp_path / "flower.log", {"FLOWER_BASIC_AUTH": ""}) as process:
         assert process.popen.wait(PATIENCE_SECONDS) == 2
         assert "asks for a password always" in process.output()

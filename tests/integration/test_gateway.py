@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from api.commands.redis_server import free_loopback_port
 from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
+from tests.free_ports import free_port
 from tests.gateway import ADDRESSES, Replicas, running_gateway, running_name_service, running_replica, shared_port
 from tests.processes import api_command, running, status_of
 
@@ -277,7 +277,7 @@ def running_api_on(address: str, port: int, folder: Path) -> Iterator[Path]:
     environment = {
         "HOST": address,
         "PORT": str(port),
-        "REDIS_URL": f"redis://127.0.0.1:{free_loopback_port()}/0",
+        "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
         "DATA_DIR": str(folder),
     }
     log = folder / f"{address}.log"

@@ -11,11 +11,11 @@ import schemathesis
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from api.commands.redis_server import free_loopback_port
 from api.main import create_app
 from api.status_schema import Alive, DeploymentStatus, NotReady, Queues, Ready
 from shared.settings import Settings
 from tests.embedding_fakes import wait_until
+from tests.free_ports import free_port
 from tests.integration.conftest import Server
 
 ANSWERS = {"/status": DeploymentStatus, "/queue": Queues, "/health": Ready, "/health/ready": Ready}
@@ -24,7 +24,7 @@ ANSWERS = {"/status": DeploymentStatus, "/queue": Queues, "/health": Ready, "/he
 @pytest.fixture(scope="module")
 def unready() -> dict[str, httpx.Response]:
     """Answers of a replica with neither Redis nor a corpus, and its OpenAPI document."""
-    settings = Settings(redis_url=f"redis://127.0.0.1:{free_loopback_port()}/0", data_dir=Path("absent"))
+    settings = Settings(redis_url=f"redis://127.0.0.1:{free_port()}/0", data_dir=Path("absent"))
     return asyncio.run(ask(create_app(settings), ["/openapi.json", "/metrics", "/health/live", *ANSWERS]))
 
 

@@ -13,10 +13,10 @@ import httpx
 import psutil
 import pytest
 
-from api.commands.redis_server import free_loopback_port
 from tests.embedding_fakes import PATIENCE_SECONDS, wait_until
 from tests.exposition import Growth, Scrape
 from tests.fake_deployment import FakeDeployment, fake_deployment
+from tests.free_ports import free_port
 from tests.processes import Process, api_command, run_prepare, running, start, status_of
 
 PROCESSES = 2
@@ -71,7 +71,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeDeploym
 
 @contextmanager
 def running_group(deployment: FakeDeployment, name: str) -> Iterator[Group]:
-    port = free_loopback_port()
+    port = free_port()
     temporary = deployment.folder / name
     temporary.mkdir()
     settings = {"PORT": str(port), "API_PROCESSES": str(PROCESSES), "TMPDIR": str(temporary)}

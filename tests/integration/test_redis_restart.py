@@ -7,9 +7,10 @@ from pathlib import Path
 
 import redis.asyncio
 
-from api.commands.redis_server import find_redis_binary, free_loopback_port, redis_command, wait_for_redis
+from api.commands.redis_server import find_redis_binary, redis_command, wait_for_redis
 from shared.redis_client import async_redis
 from tests.embedding_fakes import PATIENCE_SECONDS
+from tests.free_ports import free_port
 from tests.processes import running
 
 COMMANDS = 8
@@ -34,7 +35,7 @@ def failures(answers: list[object]) -> list[object]:
 
 def test_no_command_after_a_restart_is_sent_over_a_connection_from_before(tmp_path: Path) -> None:
     async def across_a_restart() -> tuple[list[object], list[object]]:
-        port = free_loopback_port()
+        port = free_port()
         client = async_redis(f"redis://127.0.0.1:{port}/0")
         try:
             async with running_at(port, tmp_path):

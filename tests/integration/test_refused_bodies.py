@@ -11,7 +11,7 @@ from http.client import HTTPResponse
 
 import pytest
 
-from api.commands.redis_server import free_loopback_port
+from tests.free_ports import free_port
 from tests.processes import running_api
 
 TIMEOUT_SECONDS = 6.0
@@ -24,7 +24,7 @@ TOO_LARGE = {"detail": "The body is larger than 1000000 bytes: send fewer or sho
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("refusals")
     environment = {
-        "REDIS_URL": f"redis://127.0.0.1:{free_loopback_port()}/0",
+        "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
         "DATA_DIR": str(folder),
         "MAX_BODY_BYTES": str(MAX_BODY_BYTES),
         "RETRIEVE_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),

@@ -11,10 +11,11 @@ import httpx
 import pytest
 
 from api.commands.readiness import wait_until_ready
-from api.commands.redis_server import find_redis_binary, free_loopback_port, redis_version
+from api.commands.redis_server import find_redis_binary, redis_version
 from api.commands.running_server import RunningServer
 from api.commands.state_folder import StateFolder
 from tests.embedding_fakes import wait_until
+from tests.free_ports import free_port
 from tests.local_server import READY_SECONDS, running_server
 from tests.processes import status_of
 
@@ -64,7 +65,7 @@ def test_a_second_sigint_does_not_wait_for_a_worker_that_hangs(tmp_path: Path) -
 
 
 def test_flower_is_served_to_who_has_the_password_that_was_told_at_the_start(tmp_path: Path) -> None:
-    port = free_loopback_port()
+    port = free_port()
     with running_server(tmp_path / "state", environment={"FLOWER": "1", "FLOWER_PORT": str(port)}) as server:
         server.wait_for("Flower, the queue's web page")
         told = re.search(rf"http://127.0.0.1:{port} \(log in with (\S+) and (\S+)\)", server.output)

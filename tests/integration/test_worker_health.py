@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from api.commands.redis_server import free_loopback_port
 from shared.heartbeats import live_workers
 from tests.embedding_fakes import FAKE_HEARTBEAT, PATIENCE_SECONDS, wait_until
+from tests.free_ports import free_port
 from tests.processes import running_redis, start
 from worker.health import is_worker_alive
 from worker.heartbeat import HeartbeatThread
@@ -57,7 +57,7 @@ def test_a_worker_of_another_host_does_not_count(redis_url: str) -> None:
 
 
 def test_without_redis_the_check_fails_with_a_sentence(tmp_path: Path) -> None:
-    code, output = run_check(f"redis://127.0.0.1:{free_loopback_port()}/0", tmp_path)
+    code, output = run_check(f"redis://127.0.0.1:{free_port()}/0", tmp_path)
     assert code == 1
     assert output.startswith("The worker's heartbeat cannot be read: ")
     assert "Traceback" not in output

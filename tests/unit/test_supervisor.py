@@ -16,13 +16,13 @@ import pytest
 from api.commands.child_process import ChildSpec, describe_exit
 from api.commands.orphan_guard import OrphanGuard
 from api.commands.readiness import base_url, what_is_awaited
-from api.commands.redis_server import free_loopback_port
 from api.commands.serve import check_port_is_free, child_environment, fetch_child, worker_children
 from api.commands.state_folder import StateFolder
 from api.commands.supervisor import Supervisor, restart_delay
 from shared.errors import ChildFailedError, SettingsError
 from shared.model_catalogue import CatalogueModel
 from shared.settings import Settings
+from tests.free_ports import free_port
 
 DEADLINE_SECONDS = 120
 
@@ -368,7 +368,7 @@ def test_the_address_to_try_is_one_that_this_machine_reaches() -> None:
 
 
 def test_an_api_that_does_not_answer_is_still_starting() -> None:
-    assert what_is_awaited("127.0.0.1", free_loopback_port()) == "The API is starting."
+    assert what_is_awaited("127.0.0.1", free_port()) == "The API is starting."
 
 
 def test_exits_are_described_by_code_or_signal() -> None:
