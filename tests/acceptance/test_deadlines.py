@@ -160,9 +160,9 @@ def test_a_partial_hybrid_answer_is_that_to_the_request_without_what_was_left_ou
 
         def ask(*new_premises: dict[str, str]) -> httpx.Response:
             body = {"state": "n : Nat\n⊢ Eq (HAdd.hAdd n 0) n", "new_premises": new_premises, "k": 1024}
-            return httpx.post(f"{replica.url}/retrieve", json=body, timeout=30).raise_for_status()
+            return httpx.post(f"{replica.url}/retrieve", json=body, timeout=PATIENCE_SECONDS).raise_for_status()
 
-        wait_until(lambda: "x-partial-results" not in ask(ready).headers, 30)
+        wait_until(lambda: "x-partial-results" not in ask(ready).headers)
         deployment.gate.touch()
         without = ask(ready)
         partial = ask(late, ready)
@@ -170,5 +170,5 @@ def test_a_partial_hybrid_answer_is_that_to_the_request_without_what_was_left_ou
         assert partial.json() == without.json()
         assert {"My.ready", "Nat.add_zero"} <= {premise["name"] for premise in partial.json()}
         deployment.gate.unlink()
-        wait_until(lambda: "x-partial-results" not in ask(late, ready).headers, 30)
+        wait_until(lambda: "x-partial-results" not in ask(late, ready).headers)
         assert ask(late, ready).json() != partial.json()
