@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from api.commands.output import json_option, print_json
+from api.commands.setting_options import data_dir_option, model_id_option
 
 EPILOG = """\b
 Examples:
@@ -35,8 +36,8 @@ Examples:
     help="Also compute the texts that Lean clients upload, as `premises warm` does; by itself for corpora of up to "
     "20,000 premises.",
 )
-@click.option("--model-id", envvar="MODEL_ID", show_envvar=True, help="`demo`, a model folder or a hub model.")
-@click.option("--data-dir", envvar="DATA_DIR", show_envvar=True, help="Folder for all that is kept (.state).")
+@model_id_option
+@data_dir_option
 @json_option
 def embed_command(
     corpus: str | None,

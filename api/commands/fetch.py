@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from api.commands.output import json_option, print_json
+from api.commands.setting_options import data_dir_option, model_id_option
 
 if TYPE_CHECKING:
     from api.publishing.fetching import FetchedCorpus
@@ -26,9 +27,9 @@ Examples:
 @click.command(name="fetch", short_help="Download models, corpus and embeddings, and verify them.", epilog=EPILOG)
 @click.option("--revision", "data_revision", envvar="DATA_REVISION", show_envvar=True, help="Revision of the corpus.")
 @click.option("--repo", "data_repo", envvar="DATA_REPO", show_envvar=True, help="Data set (l3lab/lean-premises).")
-@click.option("--model-id", envvar="MODEL_ID", show_envvar=True, help="`demo`, a model folder or a hub model.")
+@model_id_option
 @click.option("--model-revision", envvar="MODEL_REVISION", show_envvar=True, help="Revision of the hub model.")
-@click.option("--data-dir", envvar="DATA_DIR", show_envvar=True, help="Folder for all that is kept (.state).")
+@data_dir_option
 @click.option(
     "--prepare/--no-prepare",
     "wants_snapshot",

@@ -19,6 +19,7 @@ from api.commands.evaluate import evaluate_command
 from api.commands.fetch import fetch_command
 from api.commands.match import match_command
 from api.commands.publish import publish_command
+from api.commands.setting_options import data_dir_option, model_id_option
 from api.commands.warm import warm_command
 from shared.corpus_prefix import check_prefix
 from shared.errors import PremiseServerError
@@ -93,10 +94,10 @@ Examples:
 )
 @click.option("--data", envvar="DATA", show_envvar=True, help="Corpus: `demo`, a folder or a premises.tar.gz.")
 @click.option("--embeddings", envvar="EMBEDDINGS", show_envvar=True, help="Vectors of the corpus, a .npy file.")
-@click.option("--model-id", envvar="MODEL_ID", show_envvar=True, help="`demo`, a model folder or a hub model.")
+@model_id_option
 @click.option("--host", envvar="HOST", show_envvar=True, help="Address to listen on (127.0.0.1).")
 @click.option("--port", envvar="PORT", show_envvar=True, help="Port to listen on (8000).")
-@click.option("--data-dir", envvar="DATA_DIR", show_envvar=True, help="Folder for all that is kept (.state).")
+@data_dir_option
 def serve_command(**options: str | None) -> None:
     """Run the whole server on this machine: Redis, worker, API.
 

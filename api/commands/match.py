@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api.commands.output import json_option, print_json
+from api.commands.setting_options import data_dir_option
 
 if TYPE_CHECKING:
     from api.upload_match import UploadMatch
@@ -25,7 +26,7 @@ Examples:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--corpus", help="Hold them against the premises of this corpus, named as for `premises embed`.")
 @click.option("--most", default=3, show_default=True, type=click.IntRange(0), help="Differences of a kind to show.")
-@click.option("--data-dir", envvar="DATA_DIR", show_envvar=True, help="Folder for all that is kept (.state).")
+@data_dir_option
 @json_option
 def match_command(
     files: tuple[Path, ...], corpus: str | None, most: int, *, as_json: bool, **options: str | None

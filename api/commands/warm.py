@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from api.commands.output import json_option, print_json
+from api.commands.setting_options import data_dir_option, model_id_option
 
 EPILOG = """\b
 Examples:
@@ -23,8 +24,8 @@ Examples:
     help="A file with what clients sent, or a folder of such files: bodies of /retrieve, or lines with `decl`. May be "
     "repeated.",
 )
-@click.option("--model-id", envvar="MODEL_ID", show_envvar=True, help="`demo`, a model folder or a hub model.")
-@click.option("--data-dir", envvar="DATA_DIR", show_envvar=True, help="Folder for all that is kept (.state).")
+@model_id_option
+@data_dir_option
 @json_option
 def warm_command(corpus: str | None, texts: tuple[Path, ...], *, as_json: bool, **options: str | None) -> None:
     """Compute the texts that Lean clients upload as new premises, behind all that users ask for.
