@@ -32,7 +32,7 @@ def run_entrypoint(service: str, replacements: dict[str, str], environment: dict
     for old, new in replacements.items():
         assert command[2].count(old) >= 1
         command[2] = command[2].replace(old, new)
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10, check=False)
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     return finished.returncode, finished.stdout, finished.stderr
 
 

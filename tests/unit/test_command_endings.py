@@ -20,7 +20,7 @@ FULL_DEVICE = Path("/dev/full")
 def run_premises(*arguments: str, output: Path = Path(os.devnull)) -> tuple[int, str]:
     command = [sys.executable, "-m", "api.commands.main", *arguments]
     with output.open("w") as stream:
-        ended = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+        ended = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True, timeout=240, check=False)
     return ended.returncode, ended.stderr
 
 
