@@ -137,7 +137,7 @@ def status_of(url: str) -> int:
         return 0
 
 
-def run_prepare(log: Path, environment: Mapping[str, str], seconds: float = 2 * PATIENCE_SECONDS) -> Process:
+def run_prepare(log: Path, environment: Mapping[str, str], seconds: float = 4 * PATIENCE_SECONDS) -> Process:
     """Run `premises prepare` to its end; fails when it fails."""
     process = start(prepare_command(), log, environment)
     try:

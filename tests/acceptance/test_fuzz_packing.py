@@ -17,7 +17,7 @@ from tests.embedding_fakes import FakeEncoder, FakeLaunched, HandClock, fake_vec
 from worker.batching_queue import BatchingQueue, Ticket, TokenIds
 from worker.throughput import Throughput
 
-SECONDS = 10.0
+SECONDS = 120.0
 """How long the model thread may take for a step."""
 ENOUGH_TOKENS = 1_000_000
 
