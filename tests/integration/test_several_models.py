@@ -119,7 +119,7 @@ def test_status_and_queue_tell_what_waits_for_each_model(models: TwoModels) -> N
     waiting = threading.Thread(target=models.post, kwargs={"input": "waits for the other", "model": OTHER})
     try:
         waiting.start()
-        wait_until(lambda: models.described()[1]["queue"]["classes"]["states"]["jobs"] == 1)
+        wait_until(lambda: models.described()[1]["queue"]["classes"]["states"]["jobs"] == 1, 30)
         assert models.described()[0]["queue"]["classes"]["states"]["jobs"] == 0
         queue = httpx.get(f"{models.url}/queue", timeout=PATIENCE_SECONDS).json()
         told = [(each["name"], each["namespace"], each["classes"]["states"]["jobs"]) for each in queue["models"]]
@@ -139,7 +139,7 @@ def test_the_page_shows_what_waits_for_each_model(models: TwoModels) -> None:
             visit.page.goto(f"{models.url}/#view=server")
             for model, jobs in ((MODEL, 0), (OTHER, 1)):
                 table = visit.page.get_by_role("group", name=f"Queue of {model}", exact=True)
-                expect(table.get_by_role("row", name=re.compile(f"^goals {jobs} "))).to_be_visible()
+                expect(table.get_by_role("row", name=re.compile(f"^goals {jobs} "))).to_be_visible(timeout=30_000)
         finally:
             models.deployment.gate.unlink()
             waiting.join(PATIENCE_SECONDS)
