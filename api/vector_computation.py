@@ -31,6 +31,8 @@ from shared.messages import Heartbeat
 
 LOOKED_UP_TEXTS = 4096
 LOCK_SECONDS = 0.5
+SAY_AGAIN_SECONDS = 600.0
+"""Who waits says so from time to time: a preparation without a word counts as one that hangs."""
 
 log = logging.getLogger("prepare")
 
@@ -171,11 +173,11 @@ def _copy_known(
 async def _alone(folder: Path) -> AsyncIterator[None]:
     """Hold the folder for this process; wait, with a word, where another one computes the same."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock, told = FileLock(f"{folder}.lock"), False
+    lock, said_at = FileLock(f"{folder}.lock"), -SAY_AGAIN_SECONDS
     while not _try_to_take(lock):
-        if not told:
+        if time.monotonic() - said_at >= SAY_AGAIN_SECONDS:
             log.info("another process computes the same vectors: waiting for it")
-        told = True
+            said_at = time.monotonic()
         await asyncio.sleep(LOCK_SECONDS)
     try:
         yield

@@ -23,6 +23,10 @@ from shared.wanted_corpora import WantedCorpus
 FIRST_PAUSE_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 600.0
 STOP_SECONDS = 5.0
+MOST_QUIET_SECONDS = 3600.0
+"""A preparation that says nothing for so long is ended: others wait for it.  The longest step without a word is a
+download, which goes on where it was ended."""
+
 LONGEST_SENTENCE = 500
 READ_BYTES = 4096
 
@@ -72,10 +76,17 @@ class Preparation:
         self.report = CorpusReport("prepared", digest=digest)
 
 
-async def run_preparation(wanted: WantedCorpus, data_dir: Path, tell: Callable[[str], None]) -> str:
+async def run_preparation(
+    wanted: WantedCorpus,
+    data_dir: Path,
+    tell: Callable[[str], None],
+    *,
+    most_quiet_seconds: float = MOST_QUIET_SECONDS,
+) -> str:
     """Prepare a corpus in another process and return its digest; `tell` gets each line that it prints.
 
-    Raises `CorpusError` with the process's last line where it fails.  Cancelling ends the process.
+    Raises `CorpusError` with the process's last line where it fails, or prints nothing for so long.  Cancelling ends
+    the process.
     """
     entry = ["--prefix", wanted.prefix, "--added-at", repr(wanted.added_at), "--digest", wanted.digest]
     process = await asyncio.create_subprocess_exec(
@@ -88,10 +99,15 @@ async def run_preparation(wanted: WantedCorpus, data_dir: Path, tell: Callable[[
     last = deque([""], maxlen=1)
     try:
         assert process.stderr is not None  # noqa: S101 - it is a pipe, for the checker
-        async for line in printed_lines(process.stderr):
+        async for line in printed_lines(process.stderr, most_quiet_seconds):
             last.append(line)
             tell(line)
         code = await process.wait()
+    except TimeoutError:
+        raise CorpusError(
+            f"Its preparation said nothing for {most_quiet_seconds / 60:.0f} minutes and was ended; before that: "
+            f"{last[0] or 'nothing'}"
+        ) from None
     finally:
         await _end(process)
     if code == USAGE_EXIT_CODE:
@@ -104,10 +120,15 @@ async def run_preparation(wanted: WantedCorpus, data_dir: Path, tell: Callable[[
     return SnapshotManifest.read(folder).corpus_digest
 
 
-async def printed_lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
-    """Lines that are not empty; a progress bar ends each of its own by a carriage return."""
+async def printed_lines(
+    stream: asyncio.StreamReader, most_quiet_seconds: float = MOST_QUIET_SECONDS
+) -> AsyncIterator[str]:
+    """Lines that are not empty; a progress bar ends each of its own by a carriage return.
+
+    Raises `TimeoutError` where nothing comes for so long.
+    """
     rest = ""
-    while chunk := await stream.read(READ_BYTES):
+    while chunk := await asyncio.wait_for(stream.read(READ_BYTES), most_quiet_seconds):
         *lines, rest = re.split(r"[\r\n]", rest + chunk.decode("utf-8", "replace"))
         for line in filter(None, map(str.strip, lines)):
             yield line

@@ -18,7 +18,7 @@ from api.given_embeddings import check_embeddings
 from api.preparation_record import PreparationRecord, file_stamps, record_path, source_digest
 from api.snapshot import SnapshotManifest, snapshot_held
 from api.snapshot_writer import prune_snapshots, publish_snapshot, write_snapshot
-from api.vector_computation import TextSet, compute_vectors
+from api.vector_computation import SAY_AGAIN_SECONDS, TextSet, compute_vectors
 from api.vector_folder import VectorFolder
 from api.vector_recognition import Embeddings, are_of_this_model
 from shared.artifacts import find_corpus, find_embeddings, open_corpus_folder
@@ -72,12 +72,13 @@ def _prepare_alone(
 @contextmanager
 def _alone_on(data_dir: Path) -> Iterator[None]:
     data_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(data_dir / "prepare.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("another preparation is at work in this data folder: waiting for its end")
-        lock.acquire()
+    lock, patience_seconds = FileLock(data_dir / "prepare.lock"), 0.0
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=patience_seconds)
+        except Timeout:
+            log.info("another preparation is at work in this data folder: waiting for its end")
+            patience_seconds = SAY_AGAIN_SECONDS
     try:
         yield
     finally:

@@ -3,13 +3,16 @@
 import asyncio
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from api.commands.corpus_preparation import LONGEST_PAUSE_SECONDS, Preparation, printed_lines
+from api.commands.corpus_preparation import LONGEST_PAUSE_SECONDS, Preparation, printed_lines, run_preparation
 from api.corpora_follower import ABOUT_TO_BE_MAPPED, NOBODY_PREPARES, WAITS_ITS_TURN, preparation_of
 from shared.corpus_reports import CorpusReport, ProcessReport
 from shared.corpus_source import CorpusSource
+from shared.errors import CorpusError
 from shared.wanted_corpora import WantedCorpus
 
 
@@ -59,6 +62,13 @@ def test_lines_end_by_line_feed_or_carriage_return_wherever_they_are_cut() -> No
         return [line async for line in printed_lines(stream)]
 
     assert asyncio.run(read()) == ["one", "two", "three: 1%", "three: 2%", "\N{REPLACEMENT CHARACTER} end"]
+
+
+def test_a_preparation_that_says_nothing_more_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    wanted = WantedCorpus.now("v1.0", CorpusSource(data="demo"), "command")
+    with FileLock(tmp_path / "prepare.lock"), pytest.raises(CorpusError, match="said nothing for"):  # it waits for this
+        asyncio.run(run_preparation(wanted, tmp_path, lambda _line: None, most_quiet_seconds=1.0))
 
 
 WANTED = WantedCorpus(prefix="v1.0", source=CorpusSource(data="/x"), added_at=5.0, added_by="command")
