@@ -100,6 +100,7 @@ class Deployment:
             "DATA": "demo",
             "DATA_DIR": str(self.folder / "state"),
             "HEARTBEAT_SECONDS": "0.3",
+            "RETRIEVE_TIMEOUT_SECONDS": "400",  # some requests wait while commands are run
             "WORKER_STOP_SECONDS": "30",
             **dict.fromkeys(REPLY_VARIABLES, "4"),
             "FAKE_WORKER_GATE": str(self.gate),

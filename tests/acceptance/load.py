@@ -109,13 +109,13 @@ async def ask_until_answered(client: httpx.AsyncClient, url: str, body: Body, de
     return heard
 
 
-def make_client(timeout_seconds: float = 1.5 * PATIENCE_SECONDS) -> httpx.AsyncClient:
+def make_client(timeout_seconds: float = 4 * PATIENCE_SECONDS) -> httpx.AsyncClient:
     """A client without limits of its own."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     return httpx.AsyncClient(timeout=timeout_seconds, limits=limits)
 
 
-def post(url: str, body: Body, timeout_seconds: float = 1.5 * PATIENCE_SECONDS) -> Heard:
+def post(url: str, body: Body, timeout_seconds: float = 4 * PATIENCE_SECONDS) -> Heard:
     """One `/retrieve`, waited for."""
 
     async def session() -> Heard:

@@ -56,7 +56,7 @@ def test_keys_are_evicted_queue_leases_and_heartbeats_are_not(
         wait_until(lambda: [worker["takes_jobs"] for worker in replica.status()["workers"]] == [False])
         assert len(replica.status()["reasons"]) == 1, "something else than the drained worker is missing"
         deployment.start_worker()
-        heard = [each.result(PATIENCE_SECONDS) for each in asked]
+        heard = [each.result(2 * PATIENCE_SECONDS) for each in asked]
         assert [(each.status, each.wrong) for each in heard] == [(200, False)] * 4
         wait_until(deployment.is_idle)
         faults.append(Fault.seen("Redis at its memory limit", heard, max(each.seconds for each in heard)))

@@ -21,7 +21,7 @@ SETTINGS = {"FAKE_WORKER_TOKENS_PER_SECOND": "40000", "VISIBILITY_TIMEOUT_SECOND
 SHORT_OUTAGE_SECONDS = 2
 SLOWEST_REFUSAL_SECONDS = 30.0
 """A connection that went dead is given up after 5 s, once for the look-up and once on the way to the queue;
-the rest is for a busy machine.  A request that waits for a lost job does so for two minutes."""
+the rest is for a busy machine.  A request that waits for a lost job does so to its deadline."""
 AT_ONCE_SECONDS = 8.0
 BLOCKED_SECONDS = 4.0
 """Of the five for which a connection that went dead would block who waits for it."""
