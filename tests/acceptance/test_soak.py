@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from tests.acceptance.conftest import Deploy, Extent
 from tests.acceptance.deployment import Deployment, Replica
@@ -173,6 +174,7 @@ def seen_in_soak(*heard: dict[str, Counter[int]], asked: int) -> Fault:
     return Fault("soak of mixed requests", 1, asked, asked - sum(n for _, _, n in counts), wrong, 0.0)
 
 
+@pytest.mark.timeout(1500)
 def test_nothing_grows_and_nothing_is_left_over(
     deploy: Deploy, background: Background, faults: list[Fault], extent: Extent
 ) -> None:
@@ -181,12 +183,12 @@ def test_nothing_grows_and_nothing_is_left_over(
         worker = deployment.start_worker()
         replicas = [deployment.start_replica() for _ in range(2)]
         urls = [replica.url for replica in replicas]
-        background.run(fill_caches(urls)).result(200)
+        background.run(fill_caches(urls)).result(400)
         asked = [int(count * share) // CLIENTS * CLIENTS for share in (WARM_UP_SHARE, 1 - WARM_UP_SHARE)]
-        heard = background.run(soak(urls, asked[0], 0)).result(300)
+        heard = background.run(soak(urls, asked[0], 0)).result(500)
         wait_until(deployment.is_idle)
         before = usage(deployment, worker, replicas)
-        more = background.run(soak(urls, asked[1], 1000)).result(300)
+        more = background.run(soak(urls, asked[1], 1000)).result(500)
         wait_until(deployment.is_idle)
         wait_until(lambda: not grown_descriptors(before, usage(deployment, worker, replicas)))  # of clients that left
         after = usage(deployment, worker, replicas)
