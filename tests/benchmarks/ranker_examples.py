@@ -1,6 +1,6 @@
 """What the learned ranking is trained on: the candidates of the development set's queries with their features."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from api.accessibility import Selection
 from api.evaluation.accessible_premises import PlacedCorpus, PlacedQuery
-from api.lexical.candidates import first_places
+from api.lexical.candidates import Scores, first_places
 from api.lexical.features import Values, fuse_ranks
 from api.lexical.hybrid_selector import POOL
-from api.lexical.lexical_stage import LexicalStage, NewPremises, Surroundings
+from api.lexical.lexical_stage import LexicalStage
 from api.lexical.symbols import goal_symbols
-from api.lexical.term_index import TermIndex
-from api.lexical.use_counts import UseCounts
+from api.lexical.term_index import TermIndex, TextTerms
+from api.lexical.use_counts import UseCounts, count_rows
+from tests.benchmarks.ranker_scenes import Scene, SceneMaker, project_sizes
 
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.integer]
@@ -27,6 +27,7 @@ CUTOFFS = (1, 8, 16, 32, 64, 128, 256)
 BASELINES = ("dense", "bm25", "rrf")
 DEPTH = 1024
 """So deep do the baselines rank."""
+GOALS_AT_A_TIME = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +41,19 @@ class Examples:
     """Position of the candidate's query, ascending."""
     relevant_count: NDArray[np.int32]
     """Relevant premises of each query, shape (queries,)."""
-    module_of: NDArray[np.int32]
-    """Module of each query."""
+    module: NDArray[np.str_]
+    """Name of each query's own module."""
+    in_project: NDArray[np.bool_]
+    """Whether the query is asked from a project whose premises are new ones."""
     has_dense: NDArray[np.bool_]
     """Whether all premises that the query may use have a vector; else its dense features mean nothing."""
     baselines: NDArray[np.float64]
     """Recall of BASELINES at CUTOFFS, shape (queries, baselines, cut-offs)."""
+
+    def where(self, in_project: bool) -> NDArray[np.bool_]:  # noqa: FBT001 - reads as a sentence
+        """The queries that are asked from there and have dense features; all of there if none has."""
+        there: NDArray[np.bool_] = self.in_project == in_project
+        return there & self.has_dense if self.has_dense.any() else there
 
     def save(self, path: Path) -> None:
         """Keep them for further trainings."""
@@ -61,72 +69,90 @@ class Examples:
 class ExampleMaker:
     """Makes the examples of one corpus the way that the server makes candidates and features."""
 
-    def __init__(self, placed: PlacedCorpus, index: TermIndex, vectors: Vectors) -> None:
-        """`vectors` has shape (rows, dimension); rows that are not embedded yet are zero."""
+    def __init__(
+        self, placed: PlacedCorpus, index: TermIndex, vectors: Vectors, known_uses: Mapping[str, int] | None = None
+    ) -> None:
+        """`vectors` has shape (rows, dimension); rows that are not embedded yet are zero.
+
+        `known_uses` are all that is known of how often premises are used; else that is counted from the queries.
+        """
         corpus = placed.corpus
-        self._row_of_unfiltered = corpus.row_of_unfiltered
+        self._scenes = SceneMaker(placed, index)
         self._rows = {premise.name: row for row, premise in enumerate(corpus.premises)}
-        self._position = {name: place for place, name in enumerate(corpus.modules)}
-        self._module_of_row = np.array([self._position[premise.module] for premise in corpus.premises], dtype=np.int32)
+        self._modules = len(corpus.modules)
         theorems = np.array([premise.is_theorem for premise in corpus.premises])
         view: Any = SimpleNamespace(
-            modules=corpus.modules, module_of_row=self._module_of_row, is_theorem=theorems
+            modules=corpus.modules, module_of_row=self._scenes.module_of_row, is_theorem=theorems
         )  # all that the stage asks for
         self._stage = LexicalStage(view, index)
         self._index = index
         self._vectors = vectors
+        self._known_uses = known_uses
         self._has_vector = np.concatenate([part.any(axis=1) for part in np.array_split(vectors, 64)])
 
     def make(self, queries: Sequence[PlacedQuery], goals: Vectors) -> Examples:
-        """The examples of queries and the vectors of their goals, shape (queries, dimension)."""
-        uses = self._count_uses(queries)
-        parts = []
-        for number, (query, vector) in enumerate(zip(tqdm(queries, mininterval=10), goals, strict=True)):
-            module = self._position[query.query.module]
-            parts.append(self._make_one(number, query, vector, uses.without(module)))
+        """The examples of queries and the vectors of their goals, shape (queries, dimension).
+
+        Each query is there twice, asked from its file and from a project.
+        """
+        uses_at = self._count_uses(queries)
+        sizes = project_sizes(len(queries)).tolist()
+        parts: list[tuple[NDArray[Any], ...]] = []
+        scores = self._score_rows(goals)
+        for query, of_rows, size in zip(tqdm(queries, mininterval=10), scores, sizes, strict=True):
+            [goal] = self._index.read_texts([goal_symbols(query.query.state)])
+            known = uses_at(self._scenes.module(query))
+            for scene in (self._scenes.in_file(query), self._scenes.in_project(query, size)):
+                parts.append(self._make_one(len(parts), query, scene, goal, of_rows, known))
         columns = zip(*parts, strict=True)
         joined = [np.concatenate(column) for column in columns]
         return Examples(*joined)
 
-    def _make_one(self, number: int, query: PlacedQuery, vector: Vectors, uses: UseCounts) -> tuple[NDArray[Any], ...]:
-        selection = self._select(query)
-        rows = np.flatnonzero(selection.mask)
-        has_dense = bool(self._has_vector[rows].all())
-        surroundings = Surroundings(selection, NewPremises.none())
-        [goal] = self._index.read_texts([goal_symbols(query.query.state)])
+    def _score_rows(self, goals: Vectors) -> Iterator[Scores]:
+        """Inner products of each goal with all rows; many goals at a time, since reading the vectors takes longest."""
+        for start in range(0, len(goals), GOALS_AT_A_TIME):
+            yield from goals[start : start + GOALS_AT_A_TIME] @ self._vectors.T
+
+    def _make_one(
+        self, number: int, query: PlacedQuery, scene: Scene, goal: TextTerms, scores: Scores, uses: UseCounts
+    ) -> tuple[NDArray[Any], ...]:
+        surroundings, rows = scene.surroundings, self._index.rows
         lexical = self._stage.score(goal, surroundings)
+        visible = np.concatenate([np.flatnonzero(surroundings.selection.mask), rows + np.arange(len(scene.new_rows))])
+        has_dense = bool(self._has_vector[scene.rows_of(visible, rows)].all())
         dense = lexical.copy()
         if has_dense:
             dense = np.full(len(lexical), -np.inf, dtype=np.float32)
-            dense[rows] = self._vectors[rows] @ vector
-        by_dense = rows[_first(dense[rows])]
+            dense[visible] = scores[scene.rows_of(visible, rows)]
+        by_dense = visible[_first(dense[visible])]
         places = self._stage.propose(by_dense[:POOL], lexical, surroundings, uses, POOL)
         features = self._stage.features(goal, places, dense[places], lexical[places], surroundings, uses)
-        relevant = np.array(sorted(self._rows[name] for name in query.relevant))
-        baselines = self._baselines(by_dense, first_places(lexical, DEPTH), relevant)
+        relevant = self._find_rows(sorted(query.relevant))
+        relevant_places = visible[np.isin(scene.rows_of(visible, rows), relevant)]
+        baselines = self._baselines(by_dense, first_places(lexical, DEPTH), relevant_places)
         return (
             features,
-            np.isin(places, relevant),
+            np.isin(places, relevant_places),
             np.full(len(places), number, dtype=np.int32),
             np.array([len(relevant)], dtype=np.int32),
-            np.array([self._position[query.query.module]], dtype=np.int32),
+            np.array([query.query.module]),
+            np.array([scene.in_project]),
             np.array([has_dense]),
             baselines[np.newaxis],
         )
 
-    def _select(self, query: PlacedQuery) -> Selection:
-        imported = np.zeros(len(self._position), dtype=np.bool_)
-        imported[query.accessible.imported_modules] = True
-        mask = imported[self._module_of_row]
-        local_rows = self._row_of_unfiltered[query.accessible.local_premises]
-        local_rows = np.unique(local_rows[local_rows >= 0])
-        mask[local_rows] = True
-        return Selection.of(mask, local_rows)
+    def _count_uses(self, queries: Sequence[PlacedQuery]) -> Callable[[int], UseCounts]:
+        """What is known in a module."""
+        if self._known_uses is not None:
+            counts = count_rows(self._known_uses, self._find_rows, self._index.rows)
+            known = UseCounts.of(counts, self._scenes.module_of_row, self._modules)
+            return lambda _: known
+        rows = [self._find_rows(sorted(query.relevant)) for query in queries]
+        modules = list(map(self._scenes.module, queries))
+        return UsesByModule(rows, modules, self._scenes.module_of_row, self._modules).without
 
-    def _count_uses(self, queries: Sequence[PlacedQuery]) -> "UsesByModule":
-        rows = [np.array([self._rows[name] for name in query.relevant]) for query in queries]
-        modules = [self._position[query.query.module] for query in queries]
-        return UsesByModule(rows, modules, self._module_of_row, len(self._position))
+    def _find_rows(self, names: Sequence[str]) -> NDArray[np.int64]:
+        return np.array([self._rows.get(name, -1) for name in names], dtype=np.int64)
 
     def _baselines(self, by_dense: Rows, by_lexical: Rows, relevant: Rows) -> NDArray[np.float64]:
         places = np.union1d(by_dense, by_lexical)

@@ -4,14 +4,15 @@
 
 CORPUS is an unpacked corpus folder with its Imports, EVALUATION its development set, VECTORS the .npy of its premises
 by the demo model.  Folds are of whole modules, and how often a premise is used is always counted without the theorems
-of the query's own module, in the validation and in the training.
+of the query's own module, in the validation and in the training.  Each query is asked twice: from its file, and from a
+project that sends what it imports from near-by modules as new premises.
 """
 
 import argparse
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -157,7 +158,8 @@ def cross_validate(
     examples: Examples, queries: NDArray[np.bool_], columns: NDArray[np.bool_] | None = None, *, seed: int = 0
 ) -> NDArray[np.float32]:
     """Outputs for the candidates of some queries, each by a ranking that saw no query of its module; else NaN."""
-    fold_of = np.random.default_rng(7).permutation(examples.module_of.max() + 1)[examples.module_of] % FOLDS
+    modules, module_of = np.unique(examples.module, return_inverse=True)
+    fold_of = np.random.default_rng(7).permutation(len(modules))[module_of] % FOLDS
     outputs = np.full(len(examples.query_of), np.nan, dtype=np.float32)
     for fold in range(FOLDS):
         ranker = fit(examples, fold_of != fold, columns=columns, seed=seed)
@@ -203,14 +205,20 @@ def _rank_in_query(query_of: NDArray[np.int32], values: Values) -> NDArray[np.in
     return ranks
 
 
-def make_examples(corpus_folder: Path, evaluation: EvaluationSet, vectors: Path, goals: Path | None) -> Examples:
+def make_examples(
+    corpus_folder: Path,
+    evaluation: EvaluationSet,
+    vectors: Path,
+    goals: Path | None = None,
+    known_uses: Mapping[str, int] | None = None,
+) -> Examples:
     """Examples of all queries that can be placed; the vectors of their goals are kept in `goals`."""
     corpus = read_corpus(corpus_folder)
     placed = PlacedCorpus.read(corpus_folder, corpus_folder, corpus)
     queries = [query for query in map(placed.place, evaluation.queries) if isinstance(query, PlacedQuery)]
     with TemporaryDirectory() as folder:
         write_term_index(Path(folder), corpus)
-        maker = ExampleMaker(placed, TermIndex.open(Path(folder)), np.load(vectors, mmap_mode="r"))
+        maker = ExampleMaker(placed, TermIndex.open(Path(folder)), np.load(vectors, mmap_mode="r"), known_uses)
         return maker.make(queries, _embed_goals(queries, goals))
 
 
@@ -243,6 +251,26 @@ def report(name: str, values: NDArray[np.float64]) -> None:
     print(f"{name:24s}", " ".join(f"{value:.3f}" for value in values.mean(axis=0)), flush=True)
 
 
+def report_scenes(examples: Examples, name: str, outputs: NDArray[np.float32]) -> None:
+    """Recall of queries asked from their files, and from projects."""
+    report(name, recalls(examples, outputs, examples.where(in_project=False)))
+    report(f"{name}, in projects", recalls(examples, outputs, examples.where(in_project=True)))
+
+
+def report_baselines(examples: Examples) -> None:
+    """Recall of the simpler rankings, which hardly depends on the scene."""
+    judged = examples.where(in_project=False)
+    print(f"{judged.sum()} of {(~examples.in_project).sum()} queries have dense features; recall at", *CUTOFFS)
+    for place, name in enumerate(BASELINES):
+        report(name, examples.baselines[judged, place])
+
+
+def mean_recall(examples: Examples, outputs: NDArray[np.float32], queries: NDArray[np.bool_]) -> dict[str, float]:
+    """By cut-off, for the manifest."""
+    means = recalls(examples, outputs, queries).mean(axis=0).round(4)
+    return dict(zip(map(str, CUTOFFS), means.tolist(), strict=True))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
@@ -262,17 +290,15 @@ def main() -> None:
         if options.examples:
             examples.save(options.examples)
     everything = np.ones(len(examples.relevant_count), dtype=np.bool_)
-    judged = examples.has_dense if examples.has_dense.any() else everything
-    print(f"{judged.sum()} of {len(judged)} queries have dense features; recall at", *CUTOFFS)
-    for place, name in enumerate(BASELINES):
-        report(name, examples.baselines[judged, place])
+    report_baselines(examples)
     outputs = cross_validate(examples, everything)
-    report("hybrid", recalls(examples, outputs, judged))
+    report_scenes(examples, "hybrid", outputs)
     if options.ablate:
         for group, names in FEATURE_GROUPS.items():
             columns = np.array([name not in names for name in FEATURES])
-            report(f"without {group}", recalls(examples, cross_validate(examples, everything, columns), judged))
-    of_judged = judged[examples.query_of]
+            report_scenes(examples, f"without {group}", cross_validate(examples, everything, columns))
+    in_file, in_project = examples.where(in_project=False), examples.where(in_project=True)
+    of_judged = (in_file | in_project)[examples.query_of]
     calibration = calibrate(outputs[of_judged], examples.relevant[of_judged])
     trained = fit(examples, everything)
     ranker = Ranker(trained.mean, trained.scale, trained.layers, calibration)
@@ -281,14 +307,13 @@ def main() -> None:
         "trained_on": {
             "evaluation_set": options.evaluation.name,
             "evaluation_digest": evaluation.digest,
-            "queries": len(everything),
-            "queries_with_dense_features": int(examples.has_dense.sum()),
+            "queries": int((~examples.in_project).sum()),
+            "queries_with_dense_features": int((examples.has_dense & ~examples.in_project).sum()),
             "model": "all-MiniLM-L6-v2 (demo)",
             "examples_digest": hashlib.sha256(np.ascontiguousarray(examples.features).data).hexdigest()[:16],
         },
-        "cross_validated_recall": dict(
-            zip(map(str, CUTOFFS), recalls(examples, outputs, judged).mean(axis=0).round(4).tolist(), strict=True)
-        ),
+        "cross_validated_recall": mean_recall(examples, outputs, in_file),
+        "cross_validated_recall_in_projects": mean_recall(examples, outputs, in_project),
     }
     write_trained(options.out, ranker, uses, facts)
 
