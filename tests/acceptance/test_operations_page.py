@@ -97,7 +97,9 @@ def test_the_four_addresses_tell_what_the_page_says(worker: Process, shell: Shel
     ready, status, queue = [json.loads(found) for found in re.findall(r"(?<!\S)?\{\"(?:.*?)\}(?=\{|#)", told)][:3]
     assert ready["status"] == "ready"
     assert [worker["takes_jobs"] for worker in status["workers"]] == [True]
+    [model] = queue.pop("models")
     assert queue == status["queue"]
+    assert (model["namespace"], model["classes"]) == (NAMESPACE, queue["classes"])
     assert "# HELP" in told
 
 
