@@ -116,19 +116,19 @@ class ExampleMaker:
     def _make_one(
         self, number: int, query: PlacedQuery, scene: Scene, goal: TextTerms, scores: Scores, uses: UseCounts
     ) -> tuple[NDArray[Any], ...]:
-        surroundings, rows = scene.surroundings, self._index.rows
+        surroundings = scene.surroundings
         lexical = self._stage.score(goal, surroundings)
-        visible = np.concatenate([np.flatnonzero(surroundings.selection.mask), rows + np.arange(len(scene.new_rows))])
-        has_dense = bool(self._has_vector[scene.rows_of(visible, rows)].all())
+        visible, rows = scene.visible(self._index.rows)
+        has_dense = bool(self._has_vector[rows].all())
         dense = lexical.copy()
         if has_dense:
             dense = np.full(len(lexical), -np.inf, dtype=np.float32)
-            dense[visible] = scores[scene.rows_of(visible, rows)]
+            dense[visible] = scores[rows]
         by_dense = visible[_first(dense[visible])]
         places = self._stage.propose(by_dense[:POOL], lexical, surroundings, uses, POOL)
         features = self._stage.features(goal, places, dense[places], lexical[places], surroundings, uses)
         relevant = self._find_rows(sorted(query.relevant))
-        relevant_places = visible[np.isin(scene.rows_of(visible, rows), relevant)]
+        relevant_places = visible[np.isin(rows, relevant)]
         baselines = self._baselines(by_dense, first_places(lexical, DEPTH), relevant_places)
         return (
             features,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from api.accessibility import Selection
 from api.evaluation.accessible_premises import PlacedCorpus, PlacedQuery
+from api.lexical.candidates import Places
 from api.lexical.lexical_stage import NewPremises, Surroundings
 from api.lexical.module_paths import Paths, count_shared, number_paths
 from api.lexical.symbols import declaration_symbols
@@ -29,9 +30,11 @@ class Scene:
     """The rows that the caller sends as new premises, in their order."""
     in_project: bool
 
-    def rows_of(self, places: Rows, corpus_rows: int) -> Rows:
-        """The row behind each place of a ranking, indexed or new."""
-        return np.concatenate([np.arange(corpus_rows), self.new_rows])[places]
+    def visible(self, corpus_rows: int) -> tuple[Places, Rows]:
+        """The places that the caller may see, indexed and new, and the row behind each."""
+        indexed = np.flatnonzero(self.surroundings.selection.mask)
+        places = np.concatenate([indexed, corpus_rows + np.arange(len(self.new_rows))])
+        return places, np.concatenate([indexed, self.new_rows])
 
 
 class SceneMaker:
